@@ -1,0 +1,2 @@
+//! ARP requests and NDP neighbour solicitations as a probe.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! ICMP and ICMPv6 echo as a probe.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! rping.
+#![forbid(unsafe_code)]

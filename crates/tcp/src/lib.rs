@@ -1,0 +1,2 @@
+//! TCP connect as a probe: the handshake is the probe.
+#![forbid(unsafe_code)]
