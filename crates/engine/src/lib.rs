@@ -4,9 +4,11 @@
 //! [`Probe`]. The same code runs a day of probes in a test within a second and a run on real sockets.
 #![forbid(unsafe_code)]
 
+pub mod outcome;
 pub mod probe;
 pub mod time;
 
+pub use outcome::{Aside, Counts, Outcome, Record, RunReport, Sample, Sink, TargetReport};
 pub use probe::{
     Answer, Arrival, Departure, Drained, Event, Left, Origin, Outgoing, Probe, Reason, Refusal, SeqRef, Sequence,
     Silence, TargetId,

@@ -1,0 +1,53 @@
+//! How results are shown.
+
+/// The format on standard output.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Format {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+    /// A stream of JSON documents, one a line.
+    Ndjson,
+    /// The same stream as rows.
+    Csv,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The histogram that text output prints.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Buckets {
+    /// So many buckets of equal width between the smallest and the largest round trip.
+    Equal(usize),
+    /// These bounds, in nanoseconds, ascending.
+    Bounds(Vec<u64>),
+}
+
+/// How results are shown.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct OutputOptions {
+    /// The format.
+    pub format: Format,
+    /// No line per probe; over a block or range: totals only.
+    pub quiet: bool,
+    /// List silent members of a block or range too.
+    pub all: bool,
+    /// A histogram at the end of each target's block.
+    pub histogram: Option<Buckets>,
+    /// Colours.
+    pub color: Color,
+    /// The wall clock on each line.
+    pub timestamps: bool,
+}

@@ -1,0 +1,169 @@
+//! What is to be done: one kind of probe, its targets, and when to send. Typed in by a person or filled by a program.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Which layer is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// ICMP or ICMPv6 echo.
+    Icmp,
+    /// TCP connect: the handshake is the probe.
+    Tcp,
+    /// UDP echo (RFC 862) or STAMP (RFC 8762).
+    Udp(UdpProtocol),
+    /// ARP request or NDP neighbour solicitation.
+    Arp,
+}
+
+impl Kind {
+    /// The command's name: `icmp`, `tcp`, `udp` or `arp`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Icmp => "icmp",
+            Kind::Tcp => "tcp",
+            Kind::Udp(_) => "udp",
+            Kind::Arp => "arp",
+        }
+    }
+}
+
+/// What is spoken over UDP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum UdpProtocol {
+    /// Port 7 is spoken to in echo, every other port in STAMP; the answer may be either.
+    #[default]
+    Auto,
+    /// RFC 862 echo.
+    Echo,
+    /// RFC 8762 STAMP, unauthenticated.
+    Stamp,
+}
+
+/// When a target's probes end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// After so many measured probes per target.
+    Count(u64),
+    /// When this time has passed since the schedule began.
+    After(Duration),
+    /// When interrupted.
+    Never,
+}
+
+/// The time between the scheduled sends to one target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// An absolute schedule: probe n is due at start + n × this. At least 10 µs.
+    Every(Duration),
+    /// The next as soon as the last is answered or lost.
+    WhenSettled,
+}
+
+/// One target.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// As it was typed or listed; `None` for a member of a block or range, which is called by its address and port.
+    pub name: Option<Box<str>>,
+    /// Where probes go. Port 0 for kinds without one. IPv6 link-local addresses carry their scope id.
+    /// `None` when the name did not resolve: then `error` says why and the other targets run on.
+    pub address: Option<SocketAddr>,
+    /// Why this target cannot be probed at all, in words.
+    pub error: Option<Box<str>>,
+    /// It came out of a CIDR block, an address range or a port list: silent ones are not listed unless asked for.
+    pub from_block: bool,
+}
+
+impl Target {
+    /// The target as output names it: `fileserver:445`, `10.0.0.7`, `[2001:db8::1]:80`.
+    pub fn label(&self) -> String {
+        match (&self.name, self.address) {
+            (Some(name), _) => name.to_string(),
+            (None, Some(address)) if address.port() == 0 => show_ip(address),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => "?".to_owned(),
+        }
+    }
+
+    /// The address without the port, and without a scope id.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.address.map(|a| a.ip())
+    }
+
+    /// The port, where the kind has one.
+    pub fn port(&self) -> Option<u16> {
+        self.address.map(|a| a.port()).filter(|&p| p != 0)
+    }
+}
+
+/// An address without its port, with the scope id where there is one.
+pub fn show_ip(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        other => other.ip().to_string(),
+    }
+}
+
+/// A run of probes, completely described.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Job {
+    /// The kind of probe.
+    pub kind: Kind,
+    /// To whom; the order is that of the report.
+    pub targets: Vec<Target>,
+    /// When each target's probes end. Default 4 probes.
+    pub stop: Stop,
+    /// The time between sends to one target. Default 1 s.
+    pub pace: Pace,
+    /// A bound over all targets together, probes per second. `None`: no bound.
+    pub max_rate: Option<f64>,
+    /// A probe not answered by then is lost. Default 1 s; TCP 3 s.
+    pub timeout: Duration,
+    /// Probes per target that are sent first and left out of every figure. Default 0.
+    pub warmup: u64,
+    /// Payload bytes (ICMP, UDP). Default 32; STAMP sends at least 44.
+    pub size: usize,
+    /// The local address probes leave from.
+    pub source: Option<IpAddr>,
+    /// The local port probes leave from (TCP, UDP).
+    pub source_port: Option<u16>,
+    /// The interface probes leave by.
+    pub interface: Option<String>,
+    /// TTL or hop limit of the probes.
+    pub ttl: Option<u8>,
+    /// DSCP of the probes, 0 to 63.
+    pub dscp: Option<u8>,
+    /// Do not fragment.
+    pub df: bool,
+    /// Firewall mark (`SO_MARK`).
+    pub mark: Option<u32>,
+    /// Broadcast and multicast targets are allowed.
+    pub broadcast: bool,
+    /// Things worth saying about the request itself before anything is sent.
+    pub notes: Vec<String>,
+}
+
+impl Job {
+    /// A job with the defaults of the command line and no targets yet.
+    pub fn new(kind: Kind) -> Job {
+        Job {
+            kind,
+            targets: Vec::new(),
+            stop: Stop::Count(4),
+            pace: Pace::Every(Duration::from_secs(1)),
+            max_rate: None,
+            timeout: Duration::from_secs(if kind == Kind::Tcp { 3 } else { 1 }),
+            warmup: 0,
+            size: 32,
+            source: None,
+            source_port: None,
+            interface: None,
+            ttl: None,
+            dscp: None,
+            df: false,
+            mark: None,
+            broadcast: false,
+            notes: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What a run amounted to.
+
+use std::sync::Arc;
+
+use rping_engine::{RunReport, StampSource, TargetReport, Timestamp};
+
+use crate::job::Job;
+
+/// The fixed point between the monotonic clock of the measurement and the wall clock of labels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Epoch {
+    /// The instant the run began.
+    pub started: Timestamp,
+    /// The same instant in nanoseconds since 1970-01-01T00:00:00Z.
+    pub started_unix_ns: i128,
+}
+
+impl Epoch {
+    /// The wall-clock label of an instant, in nanoseconds since 1970.
+    pub fn unix_ns(&self, at: Timestamp) -> i128 {
+        self.started_unix_ns + i128::from(at.as_nanos()) - i128::from(self.started.as_nanos())
+    }
+}
+
+/// What the instrument says of itself.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Instrument {
+    /// The pacing policy that ran: `precise`, `spin` or `eco`.
+    pub pacing: &'static str,
+    /// When not to trust the result, one sentence each, without a final line break. Machine-readable ones begin with
+    /// their key and a colon, e.g. `duplicate_address: 10.0.0.7 is claimed by 02:…:01 and 02:…:02`.
+    pub warnings: Vec<String>,
+}
+
+/// The result of a [`Job`].
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What was asked for. `run.targets` has one entry for each of its targets, in the same order.
+    pub job: Arc<Job>,
+    /// The engine's counters and statistics.
+    pub run: RunReport,
+    /// When it began.
+    pub epoch: Epoch,
+    /// The instrument's own part.
+    pub instrument: Instrument,
+    /// It was ended by a signal before its time.
+    pub interrupted: bool,
+}
+
+impl Report {
+    /// The exit code that the targets earn: 0 all answered, 1 some never replied, 2 some could not be probed at all.
+    pub fn exit_code(&self) -> u8 {
+        let of = |(target, report): (&crate::job::Target, &TargetReport)| match target.error {
+            Some(_) => 2,
+            None if report.counts.received == 0 => 1,
+            None => 0,
+        };
+        self.job.targets.iter().zip(&self.run.targets).map(of).max().unwrap_or(0)
+    }
+
+    /// The word for the transmit stamps of all samples: one source's name, or `mixed`; `None` without a reply.
+    pub fn tx_stamps(&self) -> Option<&'static str> {
+        stamp_word(self.run.targets.iter().map(|t| &t.tx_stamps))
+    }
+
+    /// The word for the receive stamps of all samples.
+    pub fn rx_stamps(&self) -> Option<&'static str> {
+        stamp_word(self.run.targets.iter().map(|t| &t.rx_stamps))
+    }
+}
+
+const SOURCES: [StampSource; 4] =
+    [StampSource::User, StampSource::Kernel, StampSource::Hardware, StampSource::TcpInfo];
+
+fn stamp_word<'a>(counts: impl Iterator<Item = &'a [u64; 4]>) -> Option<&'static str> {
+    let mut used = [false; 4];
+    for count in counts {
+        for (seen, n) in used.iter_mut().zip(count) {
+            *seen |= *n > 0;
+        }
+    }
+    let mut words = SOURCES.iter().zip(used).filter(|(_, seen)| *seen).map(|(source, _)| source.as_str());
+    match (words.next(), words.next()) {
+        (None, _) => None,
+        (Some(word), None) => Some(word),
+        (Some(_), Some(_)) => Some("mixed"),
+    }
+}
