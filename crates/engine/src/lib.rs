@@ -4,14 +4,23 @@
 //! [`Probe`]. The same code runs a day of probes in a test within a second and a run on real sockets.
 #![forbid(unsafe_code)]
 
+pub mod drive;
+mod engine;
 pub mod outcome;
+pub mod plan;
 pub mod probe;
+mod ring;
+mod session;
+mod settle;
 pub mod time;
 
+pub use drive::{drive, Clock, Control, Drove, Wish};
+pub use engine::{Engine, Next};
 pub use outcome::{Aside, Counts, Outcome, Record, RunReport, Sample, Sink, TargetReport};
+pub use plan::{Detail, LatePolicy, Pace, Plan, PlanError, Stop};
 pub use probe::{
-    Answer, Arrival, Departure, Drained, Event, Left, Origin, Outgoing, Probe, Reason, Refusal, SeqRef, Sequence,
-    Silence, TargetId,
+    Answer, Arrival, Departure, Drained, Event, Left, Origin, Outgoing, Probe, Reason, Refusal, SeqRef,
+    Sequence, Silence, TargetId,
 };
 pub use time::{Stamp, StampSource, Timestamp};
 

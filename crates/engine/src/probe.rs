@@ -138,7 +138,14 @@ pub struct Answer {
 impl Answer {
     /// A plain answer to `seq` from `from`.
     pub const fn new(seq: SeqRef, from: Origin) -> Answer {
-        Answer { seq, from, truncated: false, syn_retransmits: 0, rtt: None, ttl: None }
+        Answer {
+            seq,
+            from,
+            truncated: false,
+            syn_retransmits: 0,
+            rtt: None,
+            ttl: None,
+        }
     }
 }
 
@@ -178,7 +185,13 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with nothing known but its reason.
     pub const fn of(reason: Reason) -> Refusal {
-        Refusal { reason, from: None, icmp: None, mtu: None, errno: None }
+        Refusal {
+            reason,
+            from: None,
+            icmp: None,
+            mtu: None,
+            errno: None,
+        }
     }
 
     /// The same with the operating system's error number.

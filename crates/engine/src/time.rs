@@ -93,11 +93,17 @@ pub struct Stamp {
 impl Stamp {
     /// A stamp that rping took itself.
     pub const fn user(at: Timestamp) -> Stamp {
-        Stamp { at, source: StampSource::User }
+        Stamp {
+            at,
+            source: StampSource::User,
+        }
     }
 
     /// A stamp that the kernel took.
     pub const fn kernel(at: Timestamp) -> Stamp {
-        Stamp { at, source: StampSource::Kernel }
+        Stamp {
+            at,
+            source: StampSource::Kernel,
+        }
     }
 }

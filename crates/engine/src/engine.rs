@@ -1,0 +1,268 @@
+//! The state machine: many targets, one loop, time as an argument.
+
+use std::collections::VecDeque;
+
+use rping_stats::Histogram;
+
+use crate::outcome::RunReport;
+use crate::plan::{Pace, Plan, PlanError};
+use crate::probe::{Outgoing, TargetId};
+use crate::ring::Rings;
+use crate::session::{Session, Turn};
+use crate::time::Timestamp;
+use crate::BATCH;
+
+/// What the engine waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// An arrival, or this instant: a probe is due or a timeout ends. An instant in the past means: poll again.
+    Until(Timestamp),
+    /// Every probe is settled.
+    Done,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) due: Timestamp,
+    pub(crate) target: TargetId,
+}
+
+/// A run of probes to many targets. Never reads a clock, never touches a socket.
+///
+/// Ask [`Engine::poll`] what is due, tell it what left and what arrived, and let [`Engine::expire`] settle what stays
+/// silent; [`crate::drive()`] is that loop over a [`crate::Probe`].
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) plan: Plan,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) rings: Rings,
+    /// Due as soon as possible: first probes, warm-up, closed loop.
+    pub(crate) ready: VecDeque<Waiting>,
+    /// Due by schedule. In order without sorting: every entry was made one and the same period before its due time.
+    pub(crate) paced: VecDeque<Waiting>,
+    /// Offered once, could not leave yet: with the time to offer them again.
+    pub(crate) deferred: VecDeque<(Timestamp, Outgoing)>,
+    /// In the order they left: what to expire next. The timeout is one for all, so this is in order of deadline.
+    pub(crate) flights: VecDeque<(TargetId, u32)>,
+    /// The earliest instant the bound over all targets allows the next send.
+    pub(crate) gate: Timestamp,
+    pub(crate) started: Timestamp,
+    pub(crate) running: usize,
+    pub(crate) in_flight: u64,
+    pub(crate) lateness: Histogram,
+    pub(crate) latest: Option<u64>,
+    pub(crate) unexpected_elsewhere: u64,
+}
+
+impl Engine {
+    /// A run of `plan` over `targets` targets that begins at `start`.
+    ///
+    /// # Errors
+    /// When the plan is impossible or would need unbounded memory.
+    pub fn new(plan: Plan, targets: usize, start: Timestamp) -> Result<Engine, PlanError> {
+        let slots = plan.slots(targets)?;
+        let mut engine = Engine {
+            plan,
+            sessions: (0..targets).map(|_| Session::new(plan.detail)).collect(),
+            rings: Rings::new(targets, slots),
+            ready: VecDeque::with_capacity(targets),
+            paced: VecDeque::new(),
+            deferred: VecDeque::new(),
+            flights: VecDeque::new(),
+            gate: start,
+            started: start,
+            running: targets,
+            in_flight: 0,
+            lateness: Histogram::new(),
+            latest: None,
+            unexpected_elsewhere: 0,
+        };
+        for target in 0..targets {
+            engine.turn_after_settling(TargetId(target as u32), start);
+        }
+        Ok(engine)
+    }
+
+    /// Ends one target before anything is sent to it: it cannot be probed at all.
+    pub fn exclude(&mut self, target: TargetId) {
+        let session = &mut self.sessions[target.index()];
+        if !session.over {
+            session.over = true;
+            self.running -= 1;
+        }
+    }
+
+    /// Sends nothing more. What is in flight stays so, and is neither received nor lost.
+    pub fn stop(&mut self) {
+        for session in &mut self.sessions {
+            session.over = true;
+        }
+        self.running = 0;
+        self.ready.clear();
+        self.paced.clear();
+        self.deferred.clear();
+    }
+
+    /// Appends the probes that are due at `now`, at most [`BATCH`] in all.
+    pub fn poll(&mut self, now: Timestamp, due: &mut Vec<Outgoing>) {
+        while due.len() < BATCH && self.deferred.front().is_some_and(|(again, _)| *again <= now) {
+            due.extend(self.deferred.pop_front().map(|(_, outgoing)| outgoing));
+        }
+        while due.len() < BATCH {
+            let Some((is_ready, at)) = self.earliest() else {
+                return;
+            };
+            if at > now {
+                return;
+            }
+            let popped = if is_ready {
+                self.ready.pop_front()
+            } else {
+                self.paced.pop_front()
+            };
+            let Some(waiting) = popped else { return };
+            due.extend(self.launch(waiting, at, now));
+        }
+    }
+
+    /// The next send: whether it is from the ready queue, and when the bound over all targets lets it go.
+    fn earliest(&self) -> Option<(bool, Timestamp)> {
+        let (is_ready, due) = match (self.ready.front(), self.paced.front()) {
+            (Some(ready), Some(paced)) => (ready.due <= paced.due, ready.due.min(paced.due)),
+            (Some(ready), None) => (true, ready.due),
+            (None, Some(paced)) => (false, paced.due),
+            (None, None) => return None,
+        };
+        Some((
+            is_ready,
+            if self.plan.gap.is_zero() {
+                due
+            } else {
+                due.max(self.gate)
+            },
+        ))
+    }
+
+    fn launch(&mut self, waiting: Waiting, at: Timestamp, now: Timestamp) -> Option<Outgoing> {
+        let session = &mut self.sessions[waiting.target.index()];
+        if session.over {
+            return None;
+        }
+        let oldest = now.minus(self.plan.late.reach());
+        let due = if at > waiting.due {
+            // The bound over all targets held it back: that is the schedule now, not lateness.
+            session.shift(at.since(waiting.due));
+            at
+        } else if at < oldest && self.plan.pace != Pace::WhenSettled {
+            session.skip_to(oldest).unwrap_or(at).max(at)
+        } else {
+            at
+        };
+        if session.is_past_end(&self.plan, due) {
+            session.over = true;
+            self.running -= 1;
+            return None;
+        }
+        if !self.plan.gap.is_zero() {
+            // After a stall the bound is not made up for beyond what the late policy allows.
+            self.gate = self.gate.max(due).max(oldest).plus(self.plan.gap);
+        }
+        let seq = session.next;
+        if self.rings.is_busy(waiting.target.index(), seq) {
+            // More in flight than the plan can have: only when deferred probes pile up. The slot is left out, and counted.
+            session.report.counts.skipped += 1;
+        } else {
+            session.next = seq.next();
+            session.in_flight += 1;
+            self.in_flight += 1;
+            self.rings.offer(waiting.target.index(), seq, due);
+        }
+        let sent = session.next != seq;
+        match session.offered(&self.plan) {
+            Turn::At(due) => self.paced.push_back(Waiting {
+                due,
+                target: waiting.target,
+            }),
+            Turn::Now => self.ready.push_back(Waiting {
+                due: now,
+                target: waiting.target,
+            }),
+            Turn::Over => self.running -= 1,
+            Turn::AfterSettling => {}
+        }
+        sent.then_some(Outgoing {
+            target: waiting.target,
+            seq,
+            due,
+        })
+    }
+
+    /// What to wait for.
+    pub fn upcoming(&mut self) -> Next {
+        if self.running == 0 && self.in_flight == 0 {
+            return Next::Done;
+        }
+        let send = self.earliest().map(|(_, at)| at);
+        let again = self.deferred.iter().map(|(again, _)| *again).next();
+        let timeout = self.plan.timeout;
+        let expiry = self.oldest_flight().map(|flight| flight.left.plus(timeout));
+        Next::Until(
+            [send, again, expiry]
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(Timestamp::NEVER),
+        )
+    }
+
+    /// How many probes are in flight.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// The plan this run follows.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Probes a second over all targets that the plan asks for; `None` for a closed loop.
+    pub fn rate(&self) -> Option<f64> {
+        let Pace::Every(period) = self.plan.pace else {
+            return None;
+        };
+        let wanted = self.sessions.len() as f64 / period.as_secs_f64();
+        Some(if self.plan.gap.is_zero() {
+            wanted
+        } else {
+            wanted.min(1.0 / self.plan.gap.as_secs_f64())
+        })
+    }
+
+    /// The figures as they stand at `now`, the run going on.
+    pub fn snapshot(&self, now: Timestamp) -> RunReport {
+        self.report_with(self.sessions.iter().map(|s| s.report.clone()).collect(), now)
+    }
+
+    /// The figures of a run that has ended at `now`.
+    pub fn into_report(mut self, now: Timestamp) -> RunReport {
+        let sessions = std::mem::take(&mut self.sessions);
+        self.report_with(sessions.into_iter().map(|s| s.report).collect(), now)
+    }
+
+    fn report_with(&self, targets: Vec<crate::outcome::TargetReport>, now: Timestamp) -> RunReport {
+        RunReport {
+            targets,
+            lateness_ns: (
+                self.lateness.quantile(0.5),
+                self.lateness.quantile(0.99),
+                self.latest,
+            ),
+            span: (self.started, now),
+            unexpected_elsewhere: self.unexpected_elsewhere,
+            unsettled: self.in_flight,
+            local_drops: 0,
+            clock_steps: 0,
+            longest_stall_ns: 0,
+        }
+    }
+}

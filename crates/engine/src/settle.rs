@@ -1,0 +1,430 @@
+//! What comes in: departures, answers, refusals and silence, and what each means for the probe it belongs to.
+
+use std::time::Duration;
+
+use crate::engine::{Engine, Waiting};
+use crate::outcome::{Aside, Outcome, Record, Sample, Sink};
+use crate::probe::{
+    Answer, Arrival, Departure, Event, Left, Origin, Outgoing, Reason, Refusal, SeqRef, Sequence, Silence,
+    TargetId,
+};
+use crate::ring::State;
+use crate::session::Turn;
+use crate::time::{nanos, Stamp, StampSource, Timestamp};
+
+/// How long a deferred probe waits before it is offered again.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// One probe that has left and is not settled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flight {
+    pub(crate) target: TargetId,
+    pub(crate) seq: Sequence,
+    pub(crate) due: Timestamp,
+    pub(crate) left: Timestamp,
+    pub(crate) source: StampSource,
+}
+
+impl Engine {
+    /// Takes note of what came of an [`Outgoing`].
+    pub fn departed(&mut self, departure: &Departure, now: Timestamp, sink: &mut impl Sink) {
+        let Departure { target, seq, left } = *departure;
+        match left {
+            Left::At(stamp) => {
+                let Some(slot) = self.rings.get(target.index(), seq) else {
+                    return;
+                };
+                if slot.state != State::Offered {
+                    return;
+                }
+                slot.state = State::InFlight;
+                slot.left = stamp.at;
+                slot.source = stamp.source;
+                if seq.0 >= self.plan.warmup {
+                    let late = stamp.at.nanos_since(slot.due);
+                    self.lateness.record(late);
+                    self.latest = self.latest.max(Some(late));
+                }
+                self.flights.push_back((target, seq.low32()));
+            }
+            Left::NotSent(refusal) => self.never_left(target, seq, refusal, now, sink),
+            Left::Deferred => {
+                let Some(slot) = self.rings.get(target.index(), seq) else {
+                    return;
+                };
+                let due = slot.due;
+                if now.since(due) > self.plan.timeout {
+                    self.never_left(target, seq, Refusal::of(Reason::NoBuffer), now, sink);
+                } else {
+                    self.deferred
+                        .push_back((now.plus(RETRY), Outgoing { target, seq, due }));
+                }
+            }
+        }
+    }
+
+    fn never_left(
+        &mut self,
+        target: TargetId,
+        seq: Sequence,
+        refusal: Refusal,
+        now: Timestamp,
+        sink: &mut impl Sink,
+    ) {
+        let Some(slot) = self.rings.get(target.index(), seq) else {
+            return;
+        };
+        if !matches!(slot.state, State::Offered | State::InFlight) {
+            return;
+        }
+        slot.state = State::Silent;
+        if slot.left == slot.due {
+            slot.left = now;
+        }
+        let flight = Flight {
+            target,
+            seq,
+            due: slot.due,
+            left: slot.left,
+            source: slot.source,
+        };
+        let session = &mut self.sessions[target.index()];
+        if seq.0 >= self.plan.warmup {
+            session.report.counts.not_sent += 1;
+            session.refused(refusal);
+        }
+        self.settle(flight, Outcome::NotSent(refusal), now, sink);
+    }
+
+    /// Takes note of an arrival that was handed over at `now`.
+    pub fn arrived(&mut self, arrival: &Arrival, now: Timestamp, sink: &mut impl Sink) {
+        let Arrival { target, at, event } = *arrival;
+        match event {
+            Event::Left(seq) => {
+                let Some(seq) = self.find(target, seq, at.at) else {
+                    return;
+                };
+                if let Some(slot) = self.rings.get(target.index(), seq) {
+                    // A packet cannot leave before it was handed to the kernel: a stamp that says so is not this probe's.
+                    if slot.state == State::InFlight && at.at >= slot.left {
+                        slot.left = at.at;
+                        slot.source = at.source;
+                    }
+                }
+            }
+            Event::Reply(answer) => self.replied(target, answer, at, now, sink),
+            Event::Rejected(seq, refusal) => self.rejected(target, seq, refusal, at, now, sink),
+            Event::NotSent(seq, refusal) => match self.find(target, seq, at.at) {
+                Some(seq) => self.never_left(target, seq, refusal, now, sink),
+                None => self.aside(target, None, None, Aside::Unexpected, sink),
+            },
+            Event::Corrupt => self.aside(target, None, None, Aside::Corrupt, sink),
+            Event::Unexpected => self.aside(target, None, None, Aside::Unexpected, sink),
+        }
+    }
+
+    /// Counts answers that belong to none of the run's targets.
+    pub fn arrived_from_nowhere(&mut self, count: u64) {
+        self.unexpected_elsewhere += count;
+    }
+
+    fn replied(&mut self, target: TargetId, answer: Answer, at: Stamp, now: Timestamp, sink: &mut impl Sink) {
+        let from = Some(answer.from);
+        let Some(seq) = self.find(target, answer.seq, at.at) else {
+            return self.aside(target, None, from, Aside::Unexpected, sink);
+        };
+        let Some(flight) = self.open(target, seq, from, at.at, sink) else {
+            return;
+        };
+        let index = target.index();
+        let elapsed = answer.rtt.unwrap_or(at.at.since(flight.left));
+        let session = &mut self.sessions[index];
+        let measured = seq.0 >= self.plan.warmup;
+        if elapsed > self.plan.timeout {
+            // It came after the timeout, only nobody had looked yet: lost, and late.
+            self.mark(target, seq, State::Answered);
+            self.lose(flight, now, sink);
+            return self.aside(target, Some(seq), from, Aside::Late(elapsed), sink);
+        }
+        let rtt = (answer.syn_retransmits == 0).then_some(elapsed);
+        let stamps = match answer.rtt {
+            Some(_) => (at.source, at.source),
+            None => (flight.source, at.source),
+        };
+        let mut reordered = false;
+        if measured {
+            let counts = &mut session.report.counts;
+            counts.received += 1;
+            counts.truncated += u64::from(answer.truncated);
+            counts.syn_lost += u64::from(answer.syn_retransmits);
+            let before = session.report.stats.reordered();
+            session.report.stats.reply(
+                seq.0 - self.plan.warmup,
+                rtt.map(nanos),
+                nanos(elapsed.saturating_add(flight.left.since(flight.due))),
+            );
+            reordered = session.report.stats.reordered() > before;
+            session.report.counts.reordered += u64::from(reordered);
+            session.saw(answer.from);
+            if rtt.is_some() {
+                session.stamped(stamps.0, stamps.1);
+            }
+        }
+        self.mark(target, seq, State::Answered);
+        let outcome = Outcome::Reply {
+            rtt,
+            stamps,
+            from: answer.from,
+            truncated: answer.truncated,
+            reordered,
+            syn_retransmits: answer.syn_retransmits,
+            ttl: answer.ttl,
+        };
+        self.settle(flight, outcome, now, sink);
+    }
+
+    fn rejected(
+        &mut self,
+        target: TargetId,
+        seq: SeqRef,
+        refusal: Refusal,
+        at: Stamp,
+        now: Timestamp,
+        sink: &mut impl Sink,
+    ) {
+        let Some(seq) = self.find(target, seq, at.at) else {
+            return self.aside(target, None, refusal.from, Aside::Unexpected, sink);
+        };
+        let Some(flight) = self.open(target, seq, refusal.from, at.at, sink) else {
+            return;
+        };
+        let after = at.at.since(flight.left);
+        if after > self.plan.timeout {
+            self.mark(target, seq, State::Answered);
+            self.lose(flight, now, sink);
+            return self.aside(target, Some(seq), refusal.from, Aside::Late(after), sink);
+        }
+        self.refuse(flight, refusal, after, now, sink);
+    }
+
+    fn refuse(
+        &mut self,
+        flight: Flight,
+        refusal: Refusal,
+        after: Duration,
+        now: Timestamp,
+        sink: &mut impl Sink,
+    ) {
+        let Flight { target, seq, .. } = flight;
+        let session = &mut self.sessions[target.index()];
+        if seq.0 >= self.plan.warmup {
+            session.report.counts.rejected += 1;
+            session.refused(refusal);
+            if let Some(from) = refusal.from {
+                session.saw(from);
+            }
+        }
+        self.mark(target, seq, State::Answered);
+        self.settle(flight, Outcome::Rejected { refusal, after }, now, sink);
+    }
+
+    /// The probe if it is still in flight; otherwise says what this answer is instead.
+    fn open(
+        &mut self,
+        target: TargetId,
+        seq: Sequence,
+        from: Option<Origin>,
+        at: Timestamp,
+        sink: &mut impl Sink,
+    ) -> Option<Flight> {
+        let index = target.index();
+        let next = self.sessions[index].next;
+        let within = next.0 - seq.0 <= self.rings.per_target();
+        let slot = self.rings.get(index, seq).filter(|_| within).copied();
+        let aside = match slot {
+            Some(slot) => match slot.state {
+                State::InFlight => {
+                    return Some(Flight {
+                        target,
+                        seq,
+                        due: slot.due,
+                        left: slot.left,
+                        source: slot.source,
+                    })
+                }
+                State::Answered => Aside::Duplicate,
+                State::Silent => {
+                    self.mark(target, seq, State::Answered);
+                    Aside::Late(at.since(slot.left))
+                }
+                State::Free | State::Offered => Aside::Unexpected,
+            },
+            None if self.rings.was_answered(index, seq, next) => Aside::Duplicate,
+            // Its slot is gone, so it was settled long ago. All that is known of its departure is that it is more
+            // than a timeout past.
+            None => Aside::Late(self.plan.timeout),
+        };
+        if matches!(aside, Aside::Late(_)) {
+            self.rings.mark_answered(index, seq);
+        }
+        self.aside(target, Some(seq), from, aside, sink);
+        None
+    }
+
+    fn find(&mut self, target: TargetId, seq: SeqRef, at: Timestamp) -> Option<Sequence> {
+        let session = self.sessions.get_mut(target.index())?;
+        if seq != SeqRef::Oldest {
+            return session.widen(seq);
+        }
+        let rings = std::cell::RefCell::new(&mut self.rings);
+        let reach = rings.borrow().per_target();
+        session.oldest(
+            reach,
+            |seq| {
+                rings
+                    .borrow_mut()
+                    .get(target.index(), seq)
+                    .is_none_or(|slot| matches!(slot.state, State::Answered | State::Silent))
+            },
+            |seq| {
+                rings
+                    .borrow_mut()
+                    .get(target.index(), seq)
+                    .is_some_and(|slot| slot.state == State::InFlight && slot.left <= at)
+            },
+        )
+    }
+
+    fn mark(&mut self, target: TargetId, seq: Sequence, state: State) {
+        if let Some(slot) = self.rings.get(target.index(), seq) {
+            slot.state = state;
+        }
+        if state == State::Answered {
+            self.rings.mark_answered(target.index(), seq);
+        }
+    }
+
+    /// Settles what left so long before `limit` that its timeout has passed. `limit` is the instant at which a receive
+    /// pass began that emptied the sockets, so that no answer that came in time is overtaken by its own timeout.
+    pub fn expire(
+        &mut self,
+        limit: Timestamp,
+        now: Timestamp,
+        mut judge: impl FnMut(TargetId, Sequence, bool) -> Silence,
+        sink: &mut impl Sink,
+    ) {
+        while let Some(flight) = self.oldest_flight() {
+            if flight.left.plus(self.plan.timeout) > limit {
+                return;
+            }
+            self.flights.pop_front();
+            match judge(flight.target, flight.seq, flight.source != StampSource::User) {
+                Silence::Lost => {
+                    self.mark(flight.target, flight.seq, State::Silent);
+                    self.lose(flight, now, sink);
+                }
+                Silence::NotSent(refusal) => self.never_left(flight.target, flight.seq, refusal, now, sink),
+                Silence::Rejected(refusal) => self.refuse(flight, refusal, self.plan.timeout, now, sink),
+            }
+        }
+    }
+
+    /// The probe in flight that left first; drops settled ones on the way.
+    pub(crate) fn oldest_flight(&mut self) -> Option<Flight> {
+        while let Some(&(target, low)) = self.flights.front() {
+            let seq = self.sessions[target.index()].widen(SeqRef::Low32(low));
+            let slot = seq.and_then(|seq| Some((seq, *self.rings.get(target.index(), seq)?)));
+            match slot {
+                Some((seq, slot)) if slot.state == State::InFlight => {
+                    return Some(Flight {
+                        target,
+                        seq,
+                        due: slot.due,
+                        left: slot.left,
+                        source: slot.source,
+                    })
+                }
+                _ => self.flights.pop_front(),
+            };
+        }
+        None
+    }
+
+    fn lose(&mut self, flight: Flight, now: Timestamp, sink: &mut impl Sink) {
+        if flight.seq.0 >= self.plan.warmup {
+            let report = &mut self.sessions[flight.target.index()].report;
+            report.counts.lost += 1;
+            report
+                .stats
+                .lost(flight.seq.0 - self.plan.warmup, flight.left.as_nanos());
+        }
+        self.settle(flight, Outcome::Lost, now, sink);
+    }
+
+    fn settle(&mut self, flight: Flight, outcome: Outcome, now: Timestamp, sink: &mut impl Sink) {
+        let Flight {
+            target,
+            seq,
+            due,
+            left,
+            ..
+        } = flight;
+        self.sessions[target.index()].in_flight -= 1;
+        self.in_flight -= 1;
+        let warmup = seq.0 < self.plan.warmup;
+        sink.record(&Record::Settled(Sample {
+            target,
+            seq,
+            warmup,
+            due,
+            left,
+            outcome,
+        }));
+        self.turn_after_settling(target, now);
+    }
+
+    /// Makes a target's next probe due if it waited for this one to be settled.
+    pub(crate) fn turn_after_settling(&mut self, target: TargetId, now: Timestamp) {
+        let session = &mut self.sessions[target.index()];
+        let was_over = session.over;
+        match session.settled(&self.plan, now) {
+            Turn::Now | Turn::At(_) => self.ready.push_back(Waiting { due: now, target }),
+            Turn::Over if !was_over => self.running -= 1,
+            Turn::Over | Turn::AfterSettling => {}
+        }
+    }
+
+    fn aside(
+        &mut self,
+        target: TargetId,
+        seq: Option<Sequence>,
+        from: Option<Origin>,
+        aside: Aside,
+        sink: &mut impl Sink,
+    ) {
+        let Some(session) = self.sessions.get_mut(target.index()) else {
+            self.unexpected_elsewhere += 1;
+            return;
+        };
+        // What answers a warm-up probe counts in no figure either.
+        if seq.is_none_or(|seq| seq.0 >= self.plan.warmup) {
+            let counts = &mut session.report.counts;
+            match aside {
+                Aside::Late(_) => counts.late += 1,
+                Aside::Duplicate => counts.duplicates += 1,
+                Aside::Corrupt => counts.corrupt += 1,
+                Aside::Unexpected => counts.unexpected += 1,
+            }
+            if let (Aside::Duplicate, Some(from)) = (aside, from) {
+                // A second answerer to one question is worth naming: two owners of one address.
+                session.saw(from);
+            }
+        }
+        sink.record(&Record::Aside {
+            target,
+            seq,
+            from,
+            aside,
+        });
+    }
+}
