@@ -155,7 +155,8 @@ fn every_order_of_reply_late_duplicate_and_error_has_one_meaning() {
         rejected: 1,
         ..Counts::default()
     };
-    let table: [(&str, [(u64, bool); 2], Counts); 8] = [
+    type Case = (&'static str, [(u64, bool); 2], Counts);
+    let table: [Case; 8] = [
         (
             "reply, reply",
             [(1, true), (2, true)],
