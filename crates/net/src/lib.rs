@@ -3,11 +3,13 @@
 //! The one crate with `unsafe` and the one that reads clocks. Everything above it speaks
 //! [`rping_engine::Timestamp`]: nanoseconds on the monotonic clock, onto which kernel stamps are brought here.
 
+pub mod bpf;
 pub mod caps;
 pub mod clock;
 mod error;
 pub mod iface;
 pub mod netlink;
+pub mod netns;
 pub mod packet;
 mod sys;
 pub mod tcp;
