@@ -40,25 +40,7 @@ pub enum UdpProtocol {
     Stamp,
 }
 
-/// When a target's probes end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stop {
-    /// After so many measured probes per target.
-    Count(u64),
-    /// When this time has passed since the schedule began.
-    After(Duration),
-    /// When interrupted.
-    Never,
-}
-
-/// The time between the scheduled sends to one target.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pace {
-    /// An absolute schedule: probe n is due at start + n × this. At least 10 µs.
-    Every(Duration),
-    /// The next as soon as the last is answered or lost.
-    WhenSettled,
-}
+pub use rping_engine::{Pace, Stop};
 
 /// One target.
 #[derive(Clone, PartialEq, Eq, Debug)]

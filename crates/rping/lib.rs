@@ -3,3 +3,7 @@
 
 pub mod job;
 pub mod report;
+
+pub use rping_engine as engine;
+pub use rping_net as net;
+pub use rping_stats as stats;

@@ -1,1 +1,3 @@
+//! The program `rping`.
+
 fn main() {}

@@ -45,9 +45,30 @@ pub struct Report {
     pub instrument: Instrument,
     /// It was ended by a signal before its time.
     pub interrupted: bool,
+    /// It was ended by a failure that made every further probe impossible, in words; what was measured before stands.
+    pub failure: Option<String>,
 }
 
 impl Report {
+    /// The report of a job none of whose targets could be probed.
+    pub fn of_nothing(job: Arc<Job>) -> Report {
+        let clock = rping_net::Clock::new();
+        let started = clock.now();
+        let run = RunReport {
+            targets: job.targets.iter().map(|_| TargetReport::empty()).collect(),
+            lateness_ns: (None, None, None),
+            span: (started, started),
+            unexpected_elsewhere: 0,
+            unsettled: 0,
+            local_drops: 0,
+            clock_steps: 0,
+            longest_stall_ns: 0,
+        };
+        let epoch = Epoch { started, started_unix_ns: clock.wall_nanos(started) };
+        let instrument = Instrument { pacing: "precise", warnings: job.notes.clone() };
+        Report { job, run, epoch, instrument, interrupted: false, failure: None }
+    }
+
     /// The exit code that the targets earn: 0 all answered, 1 some never replied, 2 some could not be probed at all.
     pub fn exit_code(&self) -> u8 {
         let of = |(target, report): (&crate::job::Target, &TargetReport)| match target.error {
@@ -55,7 +76,12 @@ impl Report {
             None if report.counts.received == 0 => 1,
             None => 0,
         };
-        self.job.targets.iter().zip(&self.run.targets).map(of).max().unwrap_or(0)
+        let targets = self.job.targets.iter().zip(&self.run.targets).map(of).max().unwrap_or(0);
+        if self.failure.is_some() {
+            2
+        } else {
+            targets
+        }
     }
 
     /// The word for the transmit stamps of all samples: one source's name, or `mixed`; `None` without a reply.

@@ -172,6 +172,25 @@ pub struct TargetReport {
     pub rx_stamps: [u64; 4],
 }
 
+impl TargetReport {
+    /// The figures of a target to which nothing was sent.
+    pub fn empty() -> TargetReport {
+        TargetReport::new(rping_stats::Recorder::brief())
+    }
+
+    pub(crate) fn new(stats: rping_stats::Recorder) -> TargetReport {
+        TargetReport {
+            counts: Counts::default(),
+            reasons: [0; Reason::ALL.len()],
+            from: Vec::new(),
+            stats,
+            last_refusal: None,
+            tx_stamps: [0; 4],
+            rx_stamps: [0; 4],
+        }
+    }
+}
+
 /// Everything known about a run: the engine's part of it.
 #[derive(Clone, Debug)]
 pub struct RunReport {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rping_stats::Recorder;
 
-use crate::outcome::{Counts, TargetReport, ANSWERERS};
+use crate::outcome::{TargetReport, ANSWERERS};
 use crate::plan::{Detail, Pace, Plan, Schedule, Stop};
-use crate::probe::{Origin, Reason, Refusal, SeqRef, Sequence};
+use crate::probe::{Origin, Refusal, SeqRef, Sequence};
 use crate::time::{StampSource, Timestamp};
 
 /// What a target does next once a probe has been sent or settled.
@@ -68,15 +68,7 @@ impl Session {
             course: None,
             in_flight: 0,
             over: false,
-            report: TargetReport {
-                counts: Counts::default(),
-                reasons: [0; Reason::ALL.len()],
-                from: Vec::new(),
-                stats,
-                last_refusal: None,
-                tx_stamps: [0; 4],
-                rx_stamps: [0; 4],
-            },
+            report: TargetReport::new(stats),
         }
     }
 

@@ -1,0 +1,207 @@
+//! The program: what was typed → a job, its results → the screen, its end → an exit code.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rping_engine::{Control, Record, RunReport, Sink, Wish};
+use rping_net::Waker;
+
+use crate::args::output::OutputOptions;
+use crate::args::{self, Invocation, Request};
+use crate::job::Job;
+use crate::printer::{Feed, Printer};
+use crate::render::{self, escape};
+use crate::report::{Epoch, Instrument, Report};
+use crate::run::{Hooks, Opened};
+use crate::signals::Signals;
+use crate::targets;
+
+/// Targets that cannot be probed are named one by one on standard error up to this many.
+const NAMED_ERRORS: usize = 20;
+
+/// Runs the program with these arguments, the program's name first.
+pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    ExitCode::from(match args::parse(argv.into_iter()) {
+        Ok(Invocation::Print(text)) => print_text(&text),
+        Ok(Invocation::Probe { request, output }) => probe(request, output),
+        Ok(Invocation::Server(server)) => crate::server::run(&server),
+        Err(usage) => complain(&usage.to_string()),
+    })
+}
+
+/// One line on standard error, and exit code 2.
+pub(crate) fn complain(what: &str) -> u8 {
+    // A closed standard error leaves nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "rping: {}", what.trim_start_matches("rping: "));
+    2
+}
+
+fn print_text(text: &str) -> u8 {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => complain(&format!("standard output: {error}")),
+        _ => 0,
+    }
+}
+
+fn probe(request: Request, output: OutputOptions) -> u8 {
+    // Thousands of connections at once want thousands of descriptors; where the limit cannot be raised, fewer are
+    // open at once.
+    let _ = rping_net::caps::raise_nofile();
+    let job = match request.into_job(&targets::SystemResolver, &targets::LocalNet::system()) {
+        Ok(job) => job,
+        Err(usage) => return complain(&usage.to_string()),
+    };
+    name_errors(&job);
+    if job.targets.iter().all(|target| target.error.is_some()) {
+        return nothing_to_probe(job, &output);
+    }
+    let screen = Rc::new(RefCell::new(None));
+    let mut setup = Setup { output: output.clone(), screen: Rc::clone(&screen), printer: None, signals: None };
+    let waker = match Waker::new() {
+        Ok(waker) => waker,
+        Err(error) => return complain(&error.to_string()),
+    };
+    setup.signals = Some(Signals::new(waker.clone()));
+    let mut control = Watching { screen: Rc::clone(&screen), signals: setup.signals.clone(), job: None, epoch: None };
+    let ran = job.run_with(Hooks {
+        opened: &mut setup,
+        sink: &mut Showing(Rc::clone(&screen)),
+        control: &mut control,
+        waker: Some(waker),
+    });
+    let finished = setup.printer.take().map(Printer::finish);
+    match (ran, finished) {
+        (Ok(report), Some((render, dropped, written))) => conclude(report, render, dropped, written),
+        (Ok(report), None) => report.exit_code(),
+        (Err(error), _) => complain(&error.to_string()),
+    }
+}
+
+fn name_errors(job: &Job) {
+    let errors = || job.targets.iter().filter_map(|target| target.error.as_deref());
+    for error in errors().take(NAMED_ERRORS) {
+        complain(error);
+    }
+    let more = errors().count().saturating_sub(NAMED_ERRORS);
+    if more > 0 {
+        complain(&format!("and {more} more targets that cannot be probed"));
+    }
+}
+
+/// Machine-readable output is a whole document even when no target could be probed.
+fn nothing_to_probe(job: Job, output: &OutputOptions) -> u8 {
+    let report = Report::of_nothing(Arc::new(job));
+    let is_terminal = io::stdout().is_terminal();
+    let mut render = render::renderer(output, Arc::clone(&report.job), Box::new(io::stdout()), is_terminal);
+    let written = render.begin(&report.job, &report.epoch).and_then(|()| render.end(&report)).and_then(|()| render.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => complain(&format!("standard output: {error}")),
+        _ => 2,
+    }
+}
+
+fn conclude(
+    mut report: Report,
+    render: Option<Box<dyn render::Render + Send>>,
+    dropped: u64,
+    written: io::Result<()>,
+) -> u8 {
+    if dropped > 0 {
+        report.instrument.warnings.push(format!(
+            "lines_dropped: {dropped} lines were left out because the output could not keep up; every probe is counted"
+        ));
+    }
+    let written = written.and_then(|()| match render {
+        Some(mut render) => render.end(&report).and_then(|()| render.flush()),
+        None => Ok(()),
+    });
+    let code = report.exit_code();
+    if let Some(failure) = &report.failure {
+        complain(&format!("{}; what was measured until then is above", escape::line(failure)));
+    }
+    match written {
+        Ok(()) => code,
+        // Nobody reads any more: a quiet end.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
+        Err(error) => {
+            complain(&format!("standard output: {error}; the summary follows here"));
+            let _ = io::stderr().lock().write_all(render::interim_text(&report).as_bytes());
+            2
+        }
+    }
+}
+
+/// Between open sockets and the first probe: privileges go, the printing thread comes.
+struct Setup {
+    output: OutputOptions,
+    screen: Rc<RefCell<Option<Feed>>>,
+    printer: Option<Printer>,
+    signals: Option<Signals>,
+}
+
+impl Opened for Setup {
+    fn opened(&mut self, job: &Arc<Job>, epoch: &Epoch, rate: f64) -> Result<(), String> {
+        give_up_privileges(job).map_err(|error| format!("cannot give up privileges: {error}"))?;
+        if let Some(signals) = &self.signals {
+            signals.listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+        }
+        let is_terminal = io::stdout().is_terminal();
+        let render = render::renderer(&self.output, Arc::clone(job), Box::new(io::stdout()), is_terminal);
+        let (printer, feed) = Printer::start(render, Arc::clone(job), *epoch, rate)
+            .map_err(|error| format!("cannot start the printing thread: {error}"))?;
+        self.printer = Some(printer);
+        *self.screen.borrow_mut() = Some(feed);
+        Ok(())
+    }
+}
+
+/// TCP opens a socket for each probe, and marking those takes a capability each time; every other run needs none any more.
+fn give_up_privileges(job: &Job) -> Result<(), rping_net::Error> {
+    if job.kind == crate::job::Kind::Tcp && job.mark.is_some() {
+        rping_net::caps::drop_all_but(&[rping_net::caps::Cap::NetAdmin, rping_net::caps::Cap::NetRaw])
+    } else {
+        rping_net::caps::drop_all()
+    }
+}
+
+struct Showing(Rc<RefCell<Option<Feed>>>);
+
+impl Sink for Showing {
+    fn record(&mut self, record: &Record) {
+        if let Some(feed) = self.0.borrow_mut().as_mut() {
+            feed.record(record);
+        }
+    }
+}
+
+struct Watching {
+    screen: Rc<RefCell<Option<Feed>>>,
+    signals: Option<Signals>,
+    job: Option<Arc<Job>>,
+    epoch: Option<Epoch>,
+}
+
+impl Control for Watching {
+    fn wish(&mut self) -> Wish {
+        if self.screen.borrow().as_ref().is_some_and(Feed::is_broken) {
+            return Wish::Stop;
+        }
+        self.signals.as_ref().map_or(Wish::Nothing, Signals::wish)
+    }
+
+    fn snapshot(&mut self, run: RunReport) {
+        let (Some(job), Some(epoch)) = (&self.job, self.epoch) else { return };
+        let instrument = Instrument { pacing: "", warnings: Vec::new() };
+        let report =
+            Report { job: Arc::clone(job), run, epoch, instrument, interrupted: false, failure: None };
+        // A terminal that does not take it must not hold up the sending.
+        let _ = std::thread::Builder::new().name("rping-interim".into()).spawn(move || {
+            let _ = io::stderr().lock().write_all(render::interim_text(&report).as_bytes());
+        });
+    }
+}

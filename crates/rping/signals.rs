@@ -1,0 +1,65 @@
+//! Ctrl-C, SIGTERM and SIGQUIT: the first two end a run with its summary, the last shows it so far.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use rping_engine::Wish;
+use rping_net::Waker;
+use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::low_level::emulate_default_handler;
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    snapshot: AtomicBool,
+    waker: Waker,
+}
+
+/// What signals have asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Signals(Arc<Shared>);
+
+impl Signals {
+    /// Signals wake the sending loop through `waker`.
+    pub(crate) fn new(waker: Waker) -> Signals {
+        Signals(Arc::new(Shared { stop: AtomicBool::new(false), snapshot: AtomicBool::new(false), waker }))
+    }
+
+    /// Starts to listen, on a thread of its own. Until then signals end the process at once, as they should while
+    /// nothing has been measured.
+    pub(crate) fn listen(&self) -> io::Result<()> {
+        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
+        let shared = Arc::clone(&self.0);
+        std::thread::Builder::new().name("rping-signals".into()).spawn(move || {
+            for signal in signals.forever() {
+                if signal == SIGQUIT {
+                    shared.snapshot.store(true, Ordering::Release);
+                } else if shared.stop.swap(true, Ordering::AcqRel) {
+                    // A second one aborts, whatever the output waits for.
+                    let _ = emulate_default_handler(signal);
+                }
+                shared.waker.wake();
+            }
+        })?;
+        Ok(())
+    }
+
+    /// What to do now. A request for a snapshot is given out once.
+    pub(crate) fn wish(&self) -> Wish {
+        // The common case costs two plain loads in each turn of the sending loop.
+        if self.0.stop.load(Ordering::Relaxed) {
+            Wish::Stop
+        } else if self.0.snapshot.load(Ordering::Relaxed) {
+            self.0.snapshot.store(false, Ordering::Relaxed);
+            Wish::Snapshot
+        } else {
+            Wish::Nothing
+        }
+    }
+
+    /// Whether the run was asked to end.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.stop.load(Ordering::Relaxed)
+    }
+}
