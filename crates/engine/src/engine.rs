@@ -9,7 +9,7 @@ use crate::plan::{Pace, Plan, PlanError};
 use crate::probe::{Outgoing, TargetId};
 use crate::ring::Rings;
 use crate::session::{Session, Turn};
-use crate::time::Timestamp;
+use crate::time::{nanos, Timestamp};
 use crate::BATCH;
 
 /// What the engine waits for.
@@ -34,6 +34,10 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) plan: Plan,
+    /// The plan's times in nanoseconds: a `Duration` costs a division each time.
+    pub(crate) timeout: u64,
+    gap: u64,
+    reach: u64,
     pub(crate) sessions: Vec<Session>,
     pub(crate) rings: Rings,
     /// Due as soon as possible: first probes, warm-up, closed loop.
@@ -63,6 +67,9 @@ impl Engine {
         let slots = plan.slots(targets)?;
         let mut engine = Engine {
             plan,
+            timeout: nanos(plan.timeout),
+            gap: nanos(plan.gap),
+            reach: nanos(plan.late.reach()),
             sessions: (0..targets).map(|_| Session::new(plan.detail)).collect(),
             rings: Rings::new(targets, slots),
             ready: VecDeque::with_capacity(targets),
@@ -148,7 +155,7 @@ impl Engine {
         if session.over {
             return None;
         }
-        let oldest = now.minus(self.plan.late.reach());
+        let oldest = Timestamp::from_nanos(now.as_nanos().saturating_sub(self.reach));
         let due = if at > waiting.due {
             // The bound over all targets held it back: that is the schedule now, not lateness.
             session.shift(at.since(waiting.due));
@@ -163,9 +170,9 @@ impl Engine {
             self.running -= 1;
             return None;
         }
-        if !self.plan.gap.is_zero() {
+        if self.gap != 0 {
             // After a stall the bound is not made up for beyond what the late policy allows.
-            self.gate = self.gate.max(due).max(oldest).plus(self.plan.gap);
+            self.gate = self.gate.max(due).max(oldest).plus_nanos(self.gap);
         }
         let seq = session.next;
         if self.rings.is_busy(waiting.target.index(), seq) {
@@ -202,17 +209,16 @@ impl Engine {
         if self.running == 0 && self.in_flight == 0 {
             return Next::Done;
         }
-        let send = self.earliest().map(|(_, at)| at);
-        let again = self.deferred.iter().map(|(again, _)| *again).next();
-        let timeout = self.plan.timeout;
-        let expiry = self.oldest_flight().map(|flight| flight.left.plus(timeout));
-        Next::Until(
-            [send, again, expiry]
-                .into_iter()
-                .flatten()
-                .min()
-                .unwrap_or(Timestamp::NEVER),
-        )
+        let mut until = self
+            .oldest_flight()
+            .map_or(Timestamp::NEVER, |flight| flight.left.plus_nanos(self.timeout));
+        if let Some((_, at)) = self.earliest() {
+            until = until.min(at);
+        }
+        if let Some((again, _)) = self.deferred.front() {
+            until = until.min(*again);
+        }
+        Next::Until(until)
     }
 
     /// How many probes are in flight.

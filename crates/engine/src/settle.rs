@@ -137,14 +137,20 @@ impl Engine {
             return;
         };
         let index = target.index();
-        let elapsed = answer.rtt.unwrap_or(at.at.since(flight.left));
+        let elapsed = answer.rtt.map_or_else(|| at.at.nanos_since(flight.left), nanos);
         let session = &mut self.sessions[index];
         let measured = seq.0 >= self.plan.warmup;
-        if elapsed > self.plan.timeout {
+        if elapsed > self.timeout {
             // It came after the timeout, only nobody had looked yet: lost, and late.
             self.mark(target, seq, State::Answered);
             self.lose(flight, now, sink);
-            return self.aside(target, Some(seq), from, Aside::Late(elapsed), sink);
+            return self.aside(
+                target,
+                Some(seq),
+                from,
+                Aside::Late(Duration::from_nanos(elapsed)),
+                sink,
+            );
         }
         let rtt = (answer.syn_retransmits == 0).then_some(elapsed);
         let stamps = match answer.rtt {
@@ -160,8 +166,8 @@ impl Engine {
             let before = session.report.stats.reordered();
             session.report.stats.reply(
                 seq.0 - self.plan.warmup,
-                rtt.map(nanos),
-                nanos(elapsed.saturating_add(flight.left.since(flight.due))),
+                rtt,
+                elapsed.saturating_add(flight.left.nanos_since(flight.due)),
             );
             reordered = session.report.stats.reordered() > before;
             session.report.counts.reordered += u64::from(reordered);
@@ -172,7 +178,7 @@ impl Engine {
         }
         self.mark(target, seq, State::Answered);
         let outcome = Outcome::Reply {
-            rtt,
+            rtt: rtt.map(Duration::from_nanos),
             stamps,
             from: answer.from,
             truncated: answer.truncated,
@@ -314,7 +320,7 @@ impl Engine {
         sink: &mut impl Sink,
     ) {
         while let Some(flight) = self.oldest_flight() {
-            if flight.left.plus(self.plan.timeout) > limit {
+            if flight.left.plus_nanos(self.timeout) > limit {
                 return;
             }
             self.flights.pop_front();

@@ -40,6 +40,11 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(nanos(by)))
     }
 
+    /// The instant `nanos` nanoseconds later.
+    pub const fn plus_nanos(self, nanos: u64) -> Timestamp {
+        Timestamp(self.0.saturating_add(nanos))
+    }
+
     /// The instant `by` earlier; stays at [`Timestamp::ZERO`].
     pub const fn minus(self, by: Duration) -> Timestamp {
         Timestamp(self.0.saturating_sub(nanos(by)))
@@ -48,12 +53,9 @@ impl Timestamp {
 
 /// A `Duration` in whole nanoseconds, saturating at `u64::MAX` (584 years).
 pub const fn nanos(d: Duration) -> u64 {
-    let n = d.as_nanos();
-    if n > u64::MAX as u128 {
-        u64::MAX
-    } else {
-        n as u64
-    }
+    d.as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(d.subsec_nanos() as u64)
 }
 
 /// Who took a time stamp.
