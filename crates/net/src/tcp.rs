@@ -1,1 +1,508 @@
-//! (being written)
+//! TCP connects that do not block: started, watched many at once, and asked what became of them.
+//!
+//! The kernel is the better clock here: it takes the handshake's round trip at the SYN-ACK
+//! ([`TcpInfo::rtt`]), however long the program then takes to notice.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use crate::address::Name;
+use crate::errqueue::SocketError;
+use crate::{cmsg, sys, Error, Result};
+
+/// Where connects leave from, their header fields, and how they are closed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// The address, and port (0: any), that connects leave from.
+    pub source: Option<SocketAddr>,
+    /// The interface that they are bound to. It hides this host's own ICMP errors, which come in by loopback.
+    pub interface: Option<String>,
+    /// TTL or hop limit, 1 to 255.
+    pub ttl: Option<u8>,
+    /// Differentiated services code point, 0 to 63 (RFC 2474).
+    pub dscp: Option<u8>,
+    /// The firewall mark (`SO_MARK`); takes privileges.
+    pub mark: Option<u32>,
+    /// What ends an established connection.
+    pub close: Close,
+}
+
+/// What ends an established connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Close {
+    /// A reset (`SO_LINGER` with 0): leaves no TIME_WAIT, so no local port is used up.
+    #[default]
+    Reset,
+    /// A FIN, as polite programs do: each connection holds its local port for a minute in TIME_WAIT.
+    Fin,
+}
+
+/// A connect under way, or done.
+#[derive(Debug)]
+pub struct Connection(OwnedFd);
+
+/// Begins to connect to `to`, without waiting for the outcome.
+///
+/// # Errors
+/// Of the system, instantly: `EMFILE`/`ENFILE`/`ENOBUFS`/`ENOMEM` for want of resources, `EADDRNOTAVAIL` for want of
+/// a local port (or a source address that is not ours), `ENETUNREACH`, `EHOSTUNREACH`, `EACCES`, `EINVAL` for want of
+/// a route (see [`crate::netlink::RouteError`]), `EPERM` from a local policy, `ENODEV` for an interface that is not
+/// there.
+pub fn connect(to: SocketAddr, options: &Options) -> io::Result<Connection> {
+    let connection = Connection::new(to.is_ipv6())?;
+    options.apply(connection.as_fd(), to.is_ipv6())?;
+    let mut name = Name::empty();
+    let length = name.write(to) as libc::socklen_t;
+    // SAFETY: `name` is valid for reads of `length` bytes, which it was just written to hold.
+    let started = unsafe { libc::connect(connection.0.as_raw_fd(), (&raw const name).cast(), length) };
+    if started < 0 {
+        let error = io::Error::last_os_error();
+        // Interrupted (EINTR) or not, a non-blocking connect goes on by itself.
+        if !matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) {
+            return Err(error);
+        }
+    }
+    Ok(connection)
+}
+
+impl Options {
+    /// Tries the options on a socket that is then thrown away, so that a mistake in them ends the run before its
+    /// first probe. `v6` says for which family.
+    ///
+    /// # Errors
+    /// The option that does not hold, by name.
+    pub fn check(&self, v6: bool) -> Result<()> {
+        if let Some(interface) = &self.interface {
+            if crate::iface::interface(interface)
+                .map_err(Error::os("look up the interface"))?
+                .is_none()
+            {
+                return Err(Error::NoSuchInterface {
+                    name: interface.clone(),
+                });
+            }
+        }
+        let probe = Connection::new(v6).map_err(Error::os("open a TCP socket"))?;
+        let fd = probe.as_fd();
+        self.apply_fields(fd, v6)
+            .map_err(Error::os("set the TTL or DSCP"))?;
+        self.apply_mark(fd).map_err(Error::os(
+            "set the firewall mark (needs CAP_NET_ADMIN or CAP_NET_RAW)",
+        ))?;
+        self.apply_interface(fd)
+            .map_err(Error::os("bind to the interface"))?;
+        self.apply_source(fd)
+            .map_err(Error::os("bind to the source address"))
+    }
+
+    fn apply(&self, fd: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
+        if self.close == Close::Reset {
+            let now = libc::linger {
+                l_onoff: 1,
+                l_linger: 0,
+            };
+            sys::set(fd, libc::SOL_SOCKET, libc::SO_LINGER, &now)?;
+        }
+        let (level, name) = if v6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_RECVERR)
+        };
+        sys::set(fd, level, name, &1i32)?;
+        self.apply_fields(fd, v6)?;
+        self.apply_mark(fd)?;
+        self.apply_interface(fd)?;
+        self.apply_source(fd)
+    }
+
+    fn apply_fields(&self, fd: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
+        let (level, ttl, tos) = if v6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, libc::IPV6_TCLASS)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_TTL, libc::IP_TOS)
+        };
+        if let Some(value) = self.ttl {
+            sys::set(fd, level, ttl, &i32::from(value))?;
+        }
+        if let Some(value) = self.dscp {
+            sys::set(fd, level, tos, &(i32::from(value) << 2))?;
+        }
+        Ok(())
+    }
+
+    fn apply_mark(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.mark.map_or(Ok(()), |mark| {
+            sys::set(fd, libc::SOL_SOCKET, libc::SO_MARK, &mark)
+        })
+    }
+
+    fn apply_interface(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let Some(interface) = &self.interface else {
+            return Ok(());
+        };
+        // IFNAMSIZ, closing zero included; a longer name is cut and then names nothing.
+        let mut name = [0u8; 16];
+        for (to, from) in name.iter_mut().take(15).zip(interface.bytes()) {
+            *to = from;
+        }
+        sys::set(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, &name)
+    }
+
+    fn apply_source(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let Some(source) = self.source else { return Ok(()) };
+        if source.port() == 0 {
+            // The port is chosen at connect(), where one may serve many destinations.
+            sys::set(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1i32)?;
+        } else {
+            sys::set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1i32)?;
+        }
+        let mut name = Name::empty();
+        let length = name.write(source) as libc::socklen_t;
+        // SAFETY: `name` is valid for reads of `length` bytes, which it was just written to hold.
+        sys::retry(|| unsafe { libc::bind(fd.as_raw_fd(), (&raw const name).cast(), length) })?;
+        Ok(())
+    }
+}
+
+/// What the kernel's TCP knows of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TcpInfo {
+    /// The handshake is done.
+    pub established: bool,
+    /// The round-trip time that the kernel measured, in whole microseconds; after a handshake alone it is the time
+    /// from SYN to SYN-ACK. `None` before the first measurement, and meaningless when a SYN was sent again.
+    pub rtt: Option<Duration>,
+    /// How many segments (SYNs, before the handshake is done) were sent again, failed attempts included.
+    pub retransmits: u32,
+}
+
+impl Connection {
+    fn new(v6: bool) -> io::Result<Connection> {
+        let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+        let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: no pointers are passed.
+        let fd = sys::retry(|| unsafe { libc::socket(family, kind, libc::IPPROTO_TCP) })?;
+        // SAFETY: `fd` was just returned by socket() and belongs to nobody else.
+        Ok(Connection(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The kernel's figures; `None` if it does not tell.
+    pub fn info(&self) -> Option<TcpInfo> {
+        const ESTABLISHED: u8 = 1;
+        let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+        let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+        // SAFETY: `info` and `length` are valid for writes, and `length` says the size of `info`.
+        let got = unsafe {
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                info.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        if got < 0 {
+            return None;
+        }
+        // SAFETY: all of it was zeroed, of which every field's type allows any bits; the kernel wrote a prefix.
+        let info = unsafe { info.assume_init() };
+        Some(TcpInfo {
+            established: info.tcpi_state == ESTABLISHED,
+            rtt: (info.tcpi_rtt > 0).then(|| Duration::from_micros(u64::from(info.tcpi_rtt))),
+            retransmits: info.tcpi_total_retrans,
+        })
+    }
+
+    /// The error number that ended the connect, if one did; asking takes it away.
+    ///
+    /// # Errors
+    /// Not expected.
+    pub fn take_error(&self) -> io::Result<Option<i32>> {
+        let error = sys::get_int(self.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR)?;
+        Ok((error != 0).then_some(error))
+    }
+
+    /// The oldest entry of the error queue: the ICMP message that ended the connect to `to`, if one did. A reset
+    /// leaves none.
+    pub fn queued_error(&self, to: SocketAddr) -> Option<SocketError> {
+        let mut control = [0u64; 32];
+        let mut quoted = [0u8; 128];
+        let mut part = libc::iovec {
+            iov_base: quoted.as_mut_ptr().cast(),
+            iov_len: quoted.len(),
+        };
+        // SAFETY: all zeros is a valid value of this plain structure of integers and null pointers.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val(&control) as _;
+        let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+        // SAFETY: the header points to live storage of the lengths that it gives: one iovec, one control buffer.
+        let got = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut header, flags) };
+        let length = usize::try_from(got).ok()?;
+        let used = (header.msg_controllen as usize).min(size_of_val(&control));
+        let bytes: Vec<u8> = control
+            .iter()
+            .flat_map(|word| word.to_ne_bytes())
+            .take(used)
+            .collect();
+        let error = cmsg::Control::read(&bytes).error?;
+        SocketError::new(
+            error,
+            Some(to),
+            quoted.get(..length.min(quoted.len())).unwrap_or_default(),
+        )
+    }
+
+    /// The local address that the connect leaves from, once it is chosen.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        let mut name = Name::empty();
+        let mut length = Name::SIZE as libc::socklen_t;
+        // SAFETY: `name` is valid for writes of `length` bytes, its size.
+        let got = unsafe { libc::getsockname(self.0.as_raw_fd(), (&raw mut name).cast(), &raw mut length) };
+        (got == 0).then(|| name.read(length as usize)).flatten()
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Watches many connects at once. Its descriptor is readable while one of them has something to say, so it can be
+/// given to [`crate::Waiter::wait`].
+#[derive(Debug)]
+pub struct Watch {
+    epoll: OwnedFd,
+    events: Vec<libc::epoll_event>,
+}
+
+/// A connect that has something to say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ready {
+    /// The number that it was watched under.
+    pub key: u64,
+    /// Whether an error is among it; without one the handshake is done.
+    pub failed: bool,
+}
+
+impl Watch {
+    /// Begins with nothing to watch; [`Watch::ready`] returns at most `batch` at a time.
+    ///
+    /// # Errors
+    /// When the descriptor limit is reached.
+    pub fn new(batch: usize) -> Result<Watch> {
+        // SAFETY: no pointers are passed.
+        let fd = sys::retry(|| unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+            .map_err(Error::os("open an epoll descriptor"))?;
+        // SAFETY: `fd` was just returned by epoll_create1() and belongs to nobody else.
+        let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Watch {
+            epoll,
+            events: vec![libc::epoll_event { events: 0, u64: 0 }; batch.max(1)],
+        })
+    }
+
+    /// Watches `connection`, under the number `key`, until it is dropped.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `ENOSPC`: the limit of watches is reached.
+    pub fn add(&self, connection: &Connection, key: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event {
+            events: libc::EPOLLOUT as u32,
+            u64: key,
+        };
+        // SAFETY: `event` is valid for reads during the call; both descriptors are open.
+        sys::retry(|| unsafe {
+            libc::epoll_ctl(
+                self.epoll.as_raw_fd(),
+                libc::EPOLL_CTL_ADD,
+                connection.0.as_raw_fd(),
+                &raw mut event,
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Stops watching a connection that is to be kept open.
+    ///
+    /// # Errors
+    /// `ENOENT` where it was not watched.
+    pub fn remove(&self, connection: &Connection) -> io::Result<()> {
+        // SAFETY: a null event is allowed for this operation; both descriptors are open.
+        sys::retry(|| unsafe {
+            libc::epoll_ctl(
+                self.epoll.as_raw_fd(),
+                libc::EPOLL_CTL_DEL,
+                connection.0.as_raw_fd(),
+                std::ptr::null_mut(),
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Appends those that have something to say now, without waiting, up to the batch; returns how many.
+    ///
+    /// # Errors
+    /// Not expected.
+    pub fn ready(&mut self, ready: &mut Vec<Ready>) -> io::Result<usize> {
+        let room = i32::try_from(self.events.len()).unwrap_or(i32::MAX);
+        // SAFETY: `events` is valid for writes of `room` entries during the call.
+        let got = sys::retry(|| unsafe {
+            libc::epoll_wait(self.epoll.as_raw_fd(), self.events.as_mut_ptr(), room, 0)
+        })?;
+        let got = usize::try_from(got).unwrap_or(0);
+        ready.extend(self.events.iter().take(got).map(|event| {
+            let (key, flags) = (event.u64, event.events);
+            Ready {
+                key,
+                failed: flags & (libc::EPOLLERR | libc::EPOLLHUP) as u32 != 0,
+            }
+        }));
+        Ok(got)
+    }
+
+    /// How many [`Watch::ready`] returns at most.
+    pub fn batch(&self) -> usize {
+        self.events.len()
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+/// How often, since the calling thread's network namespace began, this host failed to hand a retransmission to the
+/// network (`TCPRetransFail`): a local firewall that drops SYNs on their way out shows here, a remote one does not.
+/// `None` where the counter cannot be read. Costs some 50 µs.
+pub fn retransmit_failures() -> Option<u64> {
+    parse_netstat(&std::fs::read_to_string("/proc/thread-self/net/netstat").ok()?)
+}
+
+/// The file holds pairs of lines: names, then values, each after the same first word.
+fn parse_netstat(text: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
+        if names.starts_with("TcpExt:") {
+            let place = names.split(' ').position(|name| name == "TCPRetransFail")?;
+            return values.split(' ').nth(place)?.parse().ok();
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Clock, Pacing, Waiter};
+    use std::net::TcpListener;
+
+    fn settled(watch: &mut Watch) -> Vec<Ready> {
+        let mut ready = Vec::new();
+        let mut waiter = Waiter::new(Pacing::Precise);
+        let until = Clock.now().plus(Duration::from_secs(2));
+        waiter.wait(&[watch.as_fd()], until);
+        watch.ready(&mut ready).unwrap();
+        ready
+    }
+
+    #[test]
+    fn an_open_port_connects_with_a_kernel_round_trip_in_both_families() {
+        for listen in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(listen).unwrap();
+            let to = listener.local_addr().unwrap();
+            let mut watch = Watch::new(8).unwrap();
+            let connection = connect(to, &Options::default()).unwrap();
+            watch.add(&connection, 7).unwrap();
+            assert_eq!(
+                settled(&mut watch),
+                [Ready {
+                    key: 7,
+                    failed: false
+                }]
+            );
+            let info = connection.info().unwrap();
+            assert!(info.established && info.rtt.is_some(), "{info:?}");
+            assert_eq!(info.retransmits, 0);
+            assert_eq!(connection.take_error().unwrap(), None);
+            assert!(connection.queued_error(to).is_none());
+            assert_eq!(connection.local_address().unwrap().ip(), to.ip());
+            watch.remove(&connection).unwrap();
+            assert!(watch.remove(&connection).is_err());
+        }
+    }
+
+    #[test]
+    fn a_closed_port_fails_with_an_empty_error_queue() {
+        let to = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut watch = Watch::new(8).unwrap();
+        let connection = connect(to, &Options::default()).unwrap();
+        watch.add(&connection, 1).unwrap();
+        assert_eq!(settled(&mut watch), [Ready { key: 1, failed: true }]);
+        assert_eq!(connection.take_error().unwrap(), Some(libc::ECONNREFUSED));
+        assert!(connection.queued_error(to).is_none());
+    }
+
+    #[test]
+    fn a_source_address_of_another_host_is_refused_before_the_first_probe() {
+        let options = Options {
+            source: "192.0.2.77:0".parse().ok(),
+            ..Options::default()
+        };
+        let error = options.check(false).expect_err("not ours");
+        assert_eq!(error.errno(), Some(libc::EADDRNOTAVAIL));
+        let options = Options {
+            interface: Some("no-such-if0".into()),
+            ..Options::default()
+        };
+        assert!(matches!(options.check(false), Err(Error::NoSuchInterface { .. })));
+        let options = Options {
+            ttl: Some(3),
+            dscp: Some(46),
+            ..Options::default()
+        };
+        options.check(false).unwrap();
+        options.check(true).unwrap();
+    }
+
+    #[test]
+    fn the_source_address_and_port_are_used() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = Options {
+            source: "127.0.0.9:0".parse().ok(),
+            ..Options::default()
+        };
+        let connection = connect(listener.local_addr().unwrap(), &options).unwrap();
+        let local = connection.local_address().unwrap();
+        assert_eq!(local.ip().to_string(), "127.0.0.9");
+        drop(connection);
+        let options = Options {
+            source: Some(local),
+            ..Options::default()
+        };
+        let again = connect(listener.local_addr().unwrap(), &options).unwrap();
+        assert_eq!(again.local_address(), Some(local));
+    }
+
+    #[test]
+    fn the_counter_of_failed_retransmissions_is_read() {
+        assert!(retransmit_failures().is_some());
+        let text = "TcpExt: A TCPRetransFail B\nTcpExt: 1 23 4\nIpExt: X\nIpExt: 9\n";
+        assert_eq!(parse_netstat(text), Some(23));
+        for bad in [
+            "",
+            "TcpExt: A\nTcpExt: 1\n",
+            "TcpExt: TCPRetransFail\nTcpExt:\n",
+            "TcpExt: TCPRetransFail",
+        ] {
+            assert_eq!(parse_netstat(bad), None, "{bad:?}");
+        }
+    }
+}
