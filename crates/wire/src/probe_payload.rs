@@ -77,7 +77,7 @@ pub fn check(sent_len: usize, received: &[u8], nonce: impl FnOnce(u64) -> u64) -
     }
 }
 
-/// Whether `received` is what [`write`] puts into a payload too short for the header, or a prefix of it.
+/// Whether `received` is what [`write()`] puts into a payload too short for the header, or a prefix of it.
 pub fn is_filler(sent_len: usize, received: &[u8]) -> bool {
     received.len() <= sent_len && filled(received, 0)
 }
