@@ -4,19 +4,33 @@
 //! [`rping_engine::Timestamp`]: nanoseconds on the monotonic clock, onto which kernel stamps are brought here.
 
 pub mod bpf;
+mod address;
+mod batch;
 pub mod caps;
 pub mod clock;
+mod cmsg;
+pub mod datagram;
 mod error;
+pub mod errqueue;
 pub mod iface;
+mod keeper;
 pub mod netlink;
 pub mod netns;
+mod open;
+pub mod options;
 pub mod packet;
+mod queue;
+mod stamp;
 mod sys;
 pub mod tcp;
 pub mod wait;
 
 pub use clock::Clock;
+pub use datagram::{Datagram, Incoming, Packet, Received};
 pub use error::Error;
+pub use keeper::StampKeeper;
+pub use open::Identifiers;
+pub use options::Options;
 pub use wait::{Pacing, Waiter, Waker, Woken};
 
 /// What this crate's calls return.

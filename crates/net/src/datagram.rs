@@ -1,0 +1,571 @@
+//! One socket for many probes: batches out, batches in, each packet with the kernel's stamp.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rping_engine::{Drained, Left, Stamp, Timestamp, BATCH};
+use socket2::{SockAddr, Socket};
+
+use crate::batch::{RxBatch, Slot, TxBatch, TX_CONTROL};
+use crate::clock::{Clock, Realtime};
+use crate::cmsg::{self, Control};
+use crate::errqueue::{send_refusal, SocketError};
+use crate::options::Options;
+use crate::queue::ErrorQueue;
+use crate::stamp::Stamps;
+use crate::wait::{Waiter, Woken};
+use crate::{sys, Error, Result};
+
+/// What kind of socket it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// UDP: payloads are what follows the UDP header.
+    Udp,
+    /// The unprivileged ICMP socket: payloads are ICMP messages, whose identifier the kernel writes.
+    IcmpDatagram {
+        /// The identifier that the kernel chose.
+        id: u16,
+    },
+    /// A raw ICMP socket: payloads are ICMP messages; for IPv4 the checksum is the sender's business.
+    IcmpRaw,
+}
+
+/// A datagram to be sent.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// Which part of the bytes handed over beside it.
+    pub bytes: Range<usize>,
+    /// To whom; `None` on a connected socket.
+    pub to: Option<SocketAddr>,
+    /// From which of this host's addresses, by which interface: for replies on a socket that listens on all.
+    pub from: Option<(IpAddr, u32)>,
+    /// Comes back with the result and with the transmit stamp.
+    pub tag: u64,
+}
+
+/// A datagram that came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// From whom (port 0 for ICMP).
+    pub from: SocketAddr,
+    /// When.
+    pub at: Stamp,
+    /// The TTL or hop limit that it arrived with.
+    pub ttl: Option<u8>,
+    /// The TOS byte or traffic class, where [`Options::tell_destination`] asked for it.
+    pub tos: Option<u8>,
+    /// The address that it was sent to and the interface it came in by, where [`Options::tell_destination`] asked.
+    pub to: Option<(IpAddr, u32)>,
+    /// The payload, see [`Kind`]; without an IP header.
+    pub payload: &'a [u8],
+    /// It was longer than [`Options::payload`]; the rest is gone.
+    pub cut: bool,
+    /// Its ICMP checksum is wrong (raw IPv4 sockets alone; elsewhere the kernel checks and drops).
+    pub damaged: bool,
+}
+
+/// What [`Datagram::receive`] hands over.
+#[derive(Clone, Copy, Debug)]
+pub enum Incoming<'a> {
+    /// A packet left: its tag, and when.
+    Left {
+        /// As in [`Packet::tag`].
+        tag: u64,
+        /// The kernel's stamp, or our own where that cannot be trusted.
+        at: Stamp,
+    },
+    /// An error came in; `at` is when it was read (the kernel does not stamp errors).
+    Error {
+        /// The error.
+        error: &'a SocketError,
+        /// When it was read.
+        at: Stamp,
+    },
+    /// A datagram came in.
+    Packet(&'a Received<'a>),
+}
+
+/// How much one receive pass may take at once, bytes: large datagrams get fewer slots.
+const RX_BYTES: usize = 1 << 20;
+const RX_SLOTS: usize = 64;
+/// The longest IPv4 header, which a raw socket gets too.
+const IPV4_HEADER: usize = 60;
+
+/// A datagram socket with its buffers.
+#[derive(Debug)]
+pub struct Datagram {
+    link: Link,
+    kind: Kind,
+    v6: bool,
+    tx: TxBatch,
+    rx: RxBatch,
+    queue: ErrorQueue,
+    realtime: Realtime,
+    numbering: Numbering,
+}
+
+/// Who numbers the transmit stamps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Numbering {
+    /// Nobody yet: the first send tells whether this kernel lets us.
+    Unknown,
+    /// We do.
+    Ours,
+    /// The kernel, by counting.
+    Kernels,
+}
+
+/// The socket, and whom it is connected to.
+#[derive(Debug)]
+struct Link {
+    socket: Socket,
+    peer: Option<SocketAddr>,
+    connected: bool,
+}
+
+impl Link {
+    fn connect(&mut self) {
+        // Without a route it stays unconnected: each send then says what is wrong, until one works.
+        self.connected = self
+            .peer
+            .is_some_and(|peer| self.socket.connect(&SockAddr::from(peer)).is_ok());
+    }
+
+    /// Chooses route and source address anew; whether there are any.
+    fn reconnect(&mut self) -> bool {
+        sys::disconnect(self.socket.as_fd());
+        self.connect();
+        self.connected
+    }
+}
+
+impl Datagram {
+    pub(crate) fn new(socket: Socket, kind: Kind, v6: bool, options: &Options) -> Datagram {
+        let header = if kind == Kind::IcmpRaw && !v6 {
+            IPV4_HEADER
+        } else {
+            0
+        };
+        // One more than is expected, so that what is longer shows.
+        let size = (options.payload + header + 1).next_multiple_of(64);
+        let queue = ErrorQueue::new(options.transmit_stamps.then(Stamps::new));
+        let mut datagram = Datagram {
+            link: Link {
+                socket,
+                peer: None,
+                connected: false,
+            },
+            kind,
+            v6,
+            tx: TxBatch::new(BATCH),
+            rx: RxBatch::new((RX_BYTES / size).clamp(4, RX_SLOTS), size),
+            queue,
+            realtime: Realtime::new(),
+            numbering: Numbering::Unknown,
+        };
+        // A kernel without them leaves every stamp to user space, and each stamp says so.
+        if datagram.queue.ask_for_stamps(datagram.as_fd()).is_err() {
+            datagram.queue.stamps = None;
+        }
+        datagram
+    }
+
+    pub(crate) fn connect(&mut self, peer: SocketAddr) {
+        self.link.peer = Some(peer);
+        self.link.connect();
+    }
+
+    /// Which kind it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The local address, where it is bound or connected.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.link.socket.local_addr().ok()?.as_socket()
+    }
+
+    /// How many datagrams were dropped because this socket's receive buffer was full. Costs a system call.
+    pub fn drops(&self) -> u64 {
+        sys::drops(self.as_fd()).map_or(0, u64::from)
+    }
+
+    /// How often the wall clock was seen to step.
+    pub fn clock_steps(&self) -> u64 {
+        self.realtime.steps()
+    }
+
+    /// Throws away what came in before the filter stood.
+    pub(crate) fn discard_waiting(&mut self) {
+        while self
+            .rx
+            .receive(self.link.socket.as_fd(), libc::MSG_DONTWAIT)
+            .is_ok()
+        {}
+    }
+
+    /// Sends these packets, at most [`BATCH`] (the rest is ignored), which are parts of `bytes`, and calls `result` for each
+    /// with its tag. The stamp in [`Left::At`] was taken before the send call.
+    pub fn send(&mut self, bytes: &[u8], packets: &[Packet], mut result: impl FnMut(u64, Left)) {
+        let packets = &packets[..packets.len().min(BATCH)];
+        let Datagram {
+            link,
+            tx,
+            queue,
+            numbering,
+            v6,
+            ..
+        } = self;
+        if link.peer.is_some() && !link.connected {
+            link.connect();
+        }
+        let mut filled = tx.start(bytes);
+        for (i, packet) in packets.iter().enumerate() {
+            let to = if link.connected {
+                None
+            } else {
+                packet.to.or(link.peer)
+            };
+            filled.push(packet.bytes.clone(), to, |room| {
+                let ours = queue.stamps.as_ref().filter(|_| *numbering != Numbering::Kernels);
+                write_control(room, ours.map(|stamps| stamps.number(i)), packet.from, *v6)
+            });
+        }
+        let mut bare = false;
+        let mut next = 0;
+        let mut tried = None;
+        while let Some(packet) = packets.get(next) {
+            let now = Clock.now();
+            let errno = match filled.send(link.socket.as_fd(), next) {
+                Ok(count) => {
+                    if let Some(stamps) = &mut queue.stamps {
+                        if *numbering == Numbering::Unknown {
+                            *numbering = if bare { Numbering::Kernels } else { Numbering::Ours };
+                            if bare {
+                                stamps.restart();
+                            }
+                        }
+                        packets[next..next + count]
+                            .iter()
+                            .for_each(|packet| stamps.sent(packet.tag, now));
+                    }
+                    packets[next..next + count]
+                        .iter()
+                        .for_each(|packet| result(packet.tag, Left::At(Stamp::user(now))));
+                    next += count;
+                    continue;
+                }
+                Err(error) => error.raw_os_error().unwrap_or(0),
+            };
+            match errno {
+                // The socket's own buffer is full, which no other packet of this batch would change.
+                libc::EAGAIN => {
+                    packets[next..]
+                        .iter()
+                        .for_each(|packet| result(packet.tag, Left::Deferred));
+                    queue.not_sent(packets.len() - next);
+                    next = packets.len();
+                }
+                // The queue of one interface, or the neighbour table, is full: others may pass.
+                libc::ENOBUFS | libc::ENOMEM => {
+                    result(packet.tag, Left::Deferred);
+                    queue.not_sent(1);
+                    next += 1;
+                }
+                // The error may be an earlier packet's, which the kernel hands to whoever calls next (and sends
+                // nothing): what is left after the error queue was read is this packet's own.
+                _ if tried != Some(next) => {
+                    tried = Some(next);
+                    queue.local_mtu = None;
+                    queue.drain(link.socket.as_fd());
+                    if errno == libc::EINVAL && *numbering == Numbering::Unknown && queue.stamps.is_some() {
+                        bare = true;
+                        filled.without_control(next);
+                    }
+                    if link.connected && source_or_route_is_gone(errno) && !link.reconnect() {
+                        // Unconnected now, but the headers name nobody.
+                        packets[next..].iter().for_each(|packet| {
+                            result(packet.tag, Left::NotSent(send_refusal(errno, None)));
+                        });
+                        queue.not_sent(packets.len() - next);
+                        next = packets.len();
+                    }
+                    continue;
+                }
+                _ => {
+                    result(
+                        packet.tag,
+                        Left::NotSent(send_refusal(errno, queue.local_mtu.take())),
+                    );
+                    queue.look = true;
+                    queue.not_sent(1);
+                    next += 1;
+                }
+            }
+            if *numbering == Numbering::Kernels {
+                // The kernel may or may not have counted the packet that failed.
+                queue.drain(link.socket.as_fd());
+                queue.restart_stamps(link.socket.as_fd());
+            }
+        }
+    }
+
+    /// Hands over what has arrived, without waiting: transmit stamps first, then errors, then at most one batch of datagrams.
+    /// Returns whether that was all, and whether there was anything beside transmit stamps.
+    ///
+    /// # Errors
+    /// When the descriptor is of no use any more.
+    pub fn receive(&mut self, mut each: impl FnMut(Incoming<'_>)) -> Result<(Drained, bool)> {
+        let mut drained = Drained::All;
+        let mut count = 0;
+        for attempt in 0.. {
+            match self.rx.receive(self.link.socket.as_fd(), libc::MSG_DONTWAIT) {
+                Ok(got) => count = got,
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => {}
+                    Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::ENOMEM) => {
+                        return Err(Error::Os {
+                            operation: "receive datagrams",
+                            source: error,
+                        });
+                    }
+                    // An ICMP error, reported once in place of data; the error queue says whose.
+                    _ => {
+                        self.queue.drain(self.link.socket.as_fd());
+                        if attempt < 8 {
+                            continue;
+                        }
+                        drained = Drained::More;
+                    }
+                },
+            }
+            break;
+        }
+        if count == self.rx.slots() {
+            drained = Drained::More;
+        }
+        // Read after the datagrams: a packet's stamp is there before its answer can be, so none is missed.
+        if self.queue.worth_a_look() {
+            self.queue.drain(self.link.socket.as_fd());
+        }
+        if count == 0 && self.queue.stamped.is_empty() && self.queue.failed.is_empty() {
+            return Ok((drained, false));
+        }
+        let now = self.realtime.check();
+        for stamped in self.queue.stamped.drain(..) {
+            let kernel = stamped
+                .real
+                .and_then(|real| self.realtime.instant(real, stamped.sent, now));
+            let at = kernel.map_or(Stamp::user(stamped.sent), Stamp::kernel);
+            each(Incoming::Left { tag: stamped.tag, at });
+        }
+        let heard = count > 0 || !self.queue.failed.is_empty();
+        for error in self.queue.failed.drain(..) {
+            each(Incoming::Error {
+                error: &error,
+                at: Stamp::user(now),
+            });
+        }
+        let with_header = self.kind == Kind::IcmpRaw && !self.v6;
+        for i in 0..count {
+            if let Some(received) = read(&self.rx.slot(i), with_header, &self.realtime, now) {
+                each(Incoming::Packet(&received));
+            }
+        }
+        Ok((drained, heard))
+    }
+}
+
+impl AsFd for Datagram {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.socket.as_fd()
+    }
+}
+
+/// Errors of a connected socket that a new choice of route and source address may cure.
+fn source_or_route_is_gone(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EINVAL | libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EADDRNOTAVAIL | libc::ENETDOWN
+    )
+}
+
+fn write_control(room: &mut [u8], number: Option<u32>, from: Option<(IpAddr, u32)>, v6: bool) -> usize {
+    let mut used = 0;
+    if let Some(number) = number {
+        used = cmsg::append(
+            room,
+            used,
+            libc::SOL_SOCKET,
+            cmsg::SCM_TS_OPT_ID,
+            &number.to_ne_bytes(),
+        );
+    }
+    match from {
+        // struct in_pktinfo: interface, source address, unused.
+        Some((IpAddr::V4(from), index)) if !v6 => {
+            let mut info = [0; 12];
+            info[..4].copy_from_slice(&index.to_ne_bytes());
+            info[4..8].copy_from_slice(&from.octets());
+            cmsg::append(room, used, libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
+        }
+        // struct in6_pktinfo: source address, interface.
+        Some((IpAddr::V6(from), index)) if v6 => {
+            let mut info = [0; 20];
+            info[..16].copy_from_slice(&from.octets());
+            info[16..].copy_from_slice(&index.to_ne_bytes());
+            cmsg::append(room, used, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info)
+        }
+        _ => used,
+    }
+}
+
+const _: () = assert!(cmsg::space(4) + cmsg::space(20) <= TX_CONTROL);
+
+/// `None` for what bears no address or no whole IPv4 header.
+fn read<'a>(slot: &Slot<'a>, with_header: bool, realtime: &Realtime, now: Timestamp) -> Option<Received<'a>> {
+    let control = Control::read(slot.control);
+    let mut received = Received {
+        from: slot.name.read(slot.name_length)?,
+        at: realtime.received(control.stamp, now),
+        ttl: control.ttl,
+        tos: control.tos,
+        to: control.to,
+        payload: slot.bytes,
+        cut: slot.cut,
+        damaged: false,
+    };
+    if with_header {
+        // RFC 791 section 3.1: header length in words of four bytes; a raw socket's port is the protocol number.
+        let words = usize::from(slot.bytes.first()? & 0x0f);
+        received.ttl = Some(*slot.bytes.get(8)?);
+        received.payload = slot.bytes.get(words * 4..)?;
+        received.damaged = !slot.cut && internet_checksum(received.payload) != 0;
+        received.from.set_port(0);
+    }
+    Some(received)
+}
+
+/// RFC 1071: the one's complement of the one's complement sum; zero over a message that bears its own right checksum.
+pub fn internet_checksum(message: &[u8]) -> u16 {
+    let mut sum = 0u64;
+    let mut words = message.chunks_exact(4);
+    for word in &mut words {
+        sum += u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
+    }
+    let mut last = [0; 4];
+    last[..words.remainder().len()].copy_from_slice(words.remainder());
+    sum += u64::from(u32::from_be_bytes(last));
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+/// The most sockets that are waited for together.
+const SOCKETS: usize = 4;
+
+/// Hands over what arrives at any of `sockets` (at most four): at once if something is there, else waits for it until
+/// `until`. `each` is told the socket's index. Transmit stamps alone end no wait.
+///
+/// Says [`Drained::More`] after a wait that ended by time, for what arrived during its last stretch was not looked at:
+/// the send that is due goes first.
+///
+/// # Errors
+/// As [`Datagram::receive`].
+pub fn receive_from_any(
+    sockets: &mut [Datagram],
+    waiter: &mut Waiter,
+    until: Timestamp,
+    mut each: impl FnMut(usize, Incoming<'_>),
+) -> Result<Drained> {
+    loop {
+        let mut all = Drained::All;
+        let mut any = false;
+        for (i, socket) in sockets.iter_mut().enumerate() {
+            let (drained, heard) = socket.receive(|incoming| each(i, incoming))?;
+            any |= heard;
+            if drained == Drained::More {
+                all = Drained::More;
+            }
+        }
+        if any || all == Drained::More || Clock.now() >= until {
+            return Ok(all);
+        }
+        let count = sockets.len().min(SOCKETS);
+        let Some(first) = sockets.first() else {
+            return Ok(all);
+        };
+        let mut fds = [first.as_fd(); SOCKETS];
+        for (fd, socket) in fds.iter_mut().zip(sockets.iter()) {
+            *fd = socket.as_fd();
+        }
+        match waiter.wait(&fds[..count], until) {
+            Woken::Due => return Ok(Drained::More),
+            Woken::Interrupted => return Ok(all),
+            Woken::Ready => {}
+        }
+        for (i, socket) in sockets.iter_mut().enumerate() {
+            socket.queue.look |= waiter.readiness(i).error;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rping_engine::StampSource;
+
+    /// Sends `count` packets to itself, some of them too long to leave, and returns the tags that were sent and stamped.
+    fn tags(socket: &mut Datagram, count: u64) -> (Vec<u64>, Vec<u64>) {
+        let to = socket.local_addr();
+        let (bytes, mut sent, mut stamped) = (vec![0; 65_508], Vec::new(), Vec::new());
+        for tag in 0..count {
+            let length = if tag % 5 == 2 { 65_508 } else { 1 };
+            let packet = Packet {
+                bytes: 0..length,
+                to,
+                from: None,
+                tag,
+            };
+            socket.send(&bytes, &[packet], |tag, left| {
+                if matches!(left, Left::At(_)) {
+                    sent.push(tag);
+                }
+            });
+            socket
+                .receive(|incoming| {
+                    if let Incoming::Left { tag, at } = incoming {
+                        assert_eq!(at.source, StampSource::Kernel);
+                        stamped.push(tag);
+                    }
+                })
+                .expect("receive");
+        }
+        (sent, stamped)
+    }
+
+    #[test]
+    fn stamps_find_their_packets_where_the_kernel_counts_as_on_linux_before_6_13() {
+        let options = Options {
+            source: "127.0.0.1:0".parse().ok(),
+            ..Options::default()
+        };
+        let mut socket = Datagram::udp(false, None, &options).expect("socket");
+        socket.numbering = Numbering::Kernels;
+        let (sent, stamped) = tags(&mut socket, 50);
+        assert_eq!(sent.len(), 40);
+        assert_eq!(sent, stamped);
+    }
+
+    #[test]
+    fn checksums_are_those_of_rfc_1071() {
+        assert_eq!(
+            internet_checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]),
+            !0xddf2
+        );
+        assert_eq!(internet_checksum(&[0x00, 0x01, 0xf2]), !0xf201);
+        assert_eq!(internet_checksum(&[]), 0xffff);
+    }
+}
