@@ -14,7 +14,9 @@ fn round_trips() -> Vec<u64> {
         x ^= x << 17;
         x
     };
-    (0..100_000).map(|i| 800_000 + next() % 400_000 + if i % 1000 == 0 { 50_000_000 } else { 0 }).collect()
+    (0..100_000)
+        .map(|i| 800_000 + next() % 400_000 + if i % 1000 == 0 { 50_000_000 } else { 0 })
+        .collect()
 }
 
 fn recorded(samples: &[u64]) -> Recorder {
@@ -29,7 +31,10 @@ fn recording(c: &mut Criterion) {
     let samples = round_trips();
     let mut g = c.benchmark_group("record");
     g.throughput(Throughput::Elements(samples.len() as u64));
-    for (name, make) in [("reply_full", Recorder::full as fn() -> Recorder), ("reply_brief", || Recorder::brief())] {
+    for (name, make) in [
+        ("reply_full", Recorder::full as fn() -> Recorder),
+        ("reply_brief", || Recorder::brief()),
+    ] {
         let mut r = make();
         let mut seq = 0;
         g.bench_function(name, |b| {
@@ -67,7 +72,9 @@ fn reading(c: &mut Criterion) {
     let h = r.histogram().expect("a full recorder keeps one");
     g.bench_function("v2_base64", |b| b.iter(|| h.to_v2_base64()));
     g.bench_function("twenty_buckets", |b| b.iter(|| buckets::equal(h, r.rtt(), 20)));
-    g.bench_function("merge", |b| b.iter_batched_ref(|| r.clone(), |m| m.merge(&r), BatchSize::LargeInput));
+    g.bench_function("merge", |b| {
+        b.iter_batched_ref(|| r.clone(), |m| m.merge(&r), BatchSize::LargeInput)
+    });
     g.bench_function("make_full", |b| b.iter(Recorder::full));
     g.finish();
 }
