@@ -26,6 +26,11 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// Text from outside as a single harmless line.
+pub fn line(text: &str) -> String {
+    Escaped(text).to_string()
+}
+
 /// Bytes from outside as text: UTF-8 as it is, invalid bytes as `\xff`, and the result escaped like [`Escaped`].
 pub fn bytes(raw: &[u8]) -> String {
     let mut shown = String::with_capacity(raw.len());

@@ -1,0 +1,234 @@
+//! The document of a run: `rping.run/1`, described by `docs/schema/rping.run-1.json`.
+//!
+//! Every key is always present. Targets are turned into their documents one by one while they are written: a sweep
+//! over a million addresses needs no second copy in memory.
+
+use serde::ser::{SerializeMap, Serializer};
+use serde::Serialize;
+
+use rping_engine::{Pace, Stop, TargetReport};
+
+use super::figures::{self, Rtt, Totals};
+use super::{clock, payload_size};
+use crate::job::{show_ip, Job, Target};
+use crate::report::Report;
+
+/// The run as one document.
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    schema: &'static str,
+    version: &'static str,
+    command: &'static str,
+    started_at: String,
+    duration_ns: u64,
+    interrupted: bool,
+    options: Options,
+    instrument: Instrument<'a>,
+    totals: Totals,
+    targets: Targets<'a>,
+    /// Nothing decides the exit code but the targets, so far.
+    assertions: [(); 0],
+}
+
+#[derive(Serialize)]
+struct Options {
+    count: Option<u64>,
+    duration_ns: Option<u64>,
+    interval_ns: u64,
+    timeout_ns: u64,
+    warmup: u64,
+    size: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Instrument<'a> {
+    timestamps: Timestamps,
+    pacing: &'static str,
+    lateness_ns: Lateness,
+    local_drops: u64,
+    clock_steps: u64,
+    longest_stall_ns: u64,
+    warnings: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Timestamps {
+    tx: Option<&'static str>,
+    rx: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Lateness {
+    p50: Option<u64>,
+    p99: Option<u64>,
+    max: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct TargetDoc<'a> {
+    target: String,
+    address: Option<String>,
+    port: Option<u16>,
+    error: Option<&'a str>,
+    attempted: u64,
+    sent: u64,
+    received: u64,
+    rejected: u64,
+    lost: u64,
+    not_sent: u64,
+    late: u64,
+    duplicates: u64,
+    reordered: u64,
+    corrupt: u64,
+    truncated: u64,
+    unexpected: u64,
+    syn_lost: u64,
+    skipped: u64,
+    loss_ratio: Option<f64>,
+    loss_runs: LossRuns,
+    reasons: Reasons<'a>,
+    from: Vec<String>,
+    rtt_ns: Rtt,
+    rtt_from_due_ns: Lateness,
+    jitter_ns: Jitter,
+    forward: Option<()>,
+    reverse: Option<()>,
+    histogram: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LossRuns {
+    count: u64,
+    longest: Option<u64>,
+    longest_outage_ns: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Jitter {
+    rfc3550: Option<u64>,
+    ipdv_mean: Option<u64>,
+}
+
+/// Reasons as a map from name to count, only those that occurred.
+struct Reasons<'a>(&'a TargetReport);
+
+impl Serialize for Reasons<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        for (reason, count) in figures::reasons(self.0) {
+            map.serialize_entry(reason.as_str(), &count)?;
+        }
+        map.end()
+    }
+}
+
+struct Targets<'a>(&'a Report);
+
+impl Serialize for Targets<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let both = self.0.job.targets.iter().zip(&self.0.run.targets);
+        to.collect_seq(both.map(|(target, report)| TargetDoc::of(target, report)))
+    }
+}
+
+impl<'a> Document<'a> {
+    /// The document of `report`; `kind` is the value of a leading key `type`, for streams.
+    pub(super) fn of(report: &'a Report, kind: Option<&'static str>) -> Document<'a> {
+        let run = &report.run;
+        let (p50, p99, max) = run.lateness_ns;
+        Document {
+            kind,
+            schema: "rping.run/1",
+            version: env!("CARGO_PKG_VERSION"),
+            command: report.job.kind.as_str(),
+            started_at: clock::nanos(&report.epoch, run.span.0).to_string(),
+            duration_ns: run.span.1.nanos_since(run.span.0),
+            interrupted: report.interrupted,
+            options: Options::of(&report.job),
+            instrument: Instrument {
+                timestamps: Timestamps { tx: report.tx_stamps(), rx: report.rx_stamps() },
+                pacing: report.instrument.pacing,
+                lateness_ns: Lateness { p50, p99, max },
+                local_drops: run.local_drops,
+                clock_steps: run.clock_steps,
+                longest_stall_ns: run.longest_stall_ns,
+                warnings: figures::warnings(report),
+            },
+            totals: Totals::of(report),
+            targets: Targets(report),
+            assertions: [],
+        }
+    }
+}
+
+impl Options {
+    fn of(job: &Job) -> Options {
+        let (count, duration) = match job.stop {
+            Stop::Count(n) => (Some(n), None),
+            Stop::After(d) => (None, Some(rping_engine::time::nanos(d))),
+            Stop::Never => (None, None),
+        };
+        Options {
+            count,
+            duration_ns: duration,
+            interval_ns: match job.pace {
+                Pace::Every(d) => rping_engine::time::nanos(d),
+                Pace::WhenSettled => 0,
+            },
+            timeout_ns: rping_engine::time::nanos(job.timeout),
+            warmup: job.warmup,
+            size: payload_size(job),
+        }
+    }
+}
+
+impl<'a> TargetDoc<'a> {
+    fn of(target: &'a Target, report: &'a TargetReport) -> TargetDoc<'a> {
+        let c = &report.counts;
+        let stats = &report.stats;
+        let runs = stats.loss_runs();
+        TargetDoc {
+            target: target.label(),
+            address: target.address.map(show_ip),
+            port: target.port(),
+            error: target.error.as_deref(),
+            attempted: c.attempted(),
+            sent: c.sent(),
+            received: c.received,
+            rejected: c.rejected,
+            lost: c.lost,
+            not_sent: c.not_sent,
+            late: c.late,
+            duplicates: c.duplicates,
+            reordered: c.reordered,
+            corrupt: c.corrupt,
+            truncated: c.truncated,
+            unexpected: c.unexpected,
+            syn_lost: c.syn_lost,
+            skipped: c.skipped,
+            loss_ratio: c.loss_ratio(),
+            loss_runs: LossRuns {
+                count: runs.count(),
+                longest: runs.longest(),
+                longest_outage_ns: runs.longest_outage_ns(),
+            },
+            reasons: Reasons(report),
+            from: report.from.iter().map(ToString::to_string).collect(),
+            rtt_ns: Rtt::of(report),
+            rtt_from_due_ns: Lateness {
+                p50: stats.from_due_quantile(0.5),
+                p99: stats.from_due_quantile(0.99),
+                max: stats.from_due_max(),
+            },
+            jitter_ns: Jitter {
+                rfc3550: stats.jitter_rfc3550().map(figures::whole),
+                ipdv_mean: stats.ipdv_mean().map(figures::whole),
+            },
+            forward: None,
+            reverse: None,
+            histogram: stats.histogram().filter(|h| !h.is_empty()).map(|h| h.to_v2_base64()),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Lines for people, as `ping` and `psping` users read them.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use rping_engine::{Aside, Outcome, Record, Stop, Timestamp};
+
+use super::style::{Style, Tone};
+use super::words::{Happened, Told, Words};
+use super::{clock, Out, Render};
+use crate::args::output::OutputOptions;
+use crate::job::{Job, Target};
+use crate::report::{Epoch, Report};
+
+mod block;
+mod header;
+mod line;
+#[cfg(test)]
+mod tests;
+
+pub use block::interim_text;
+
+/// Up to so many targets that were named one by one, there is a line for each probe and a block for each target;
+/// with more, or with a block or range among them, one line per target.
+const FEW: usize = 8;
+
+/// `-o text`.
+pub(super) struct Text {
+    out: Out,
+    job: Arc<Job>,
+    options: OutputOptions,
+    style: Style,
+    few: bool,
+    epoch: Epoch,
+    told: Told,
+    /// The latest instant that a record told of: what happens beside the outcomes carries none of its own.
+    latest: Timestamp,
+}
+
+impl Text {
+    pub(super) fn new(out: Out, job: Arc<Job>, options: OutputOptions, colored: bool) -> Text {
+        let few = few(&job);
+        Text {
+            out,
+            job,
+            options,
+            style: Style(colored),
+            few,
+            epoch: super::UNSET,
+            told: Told::default(),
+            latest: Timestamp::ZERO,
+        }
+    }
+
+    fn stamp(&mut self, at: Timestamp) -> io::Result<()> {
+        self.latest = self.latest.max(at);
+        if self.options.timestamps {
+            write!(self.out, "{} ", clock::millis(&self.epoch, at))?;
+        }
+        Ok(())
+    }
+
+    /// Explains what happened, the first time that it happens.
+    fn explain(&mut self, target: &Target, happened: Happened<'_>) -> io::Result<()> {
+        match self.told.once(self.job.kind, target, happened) {
+            Some(Words { means, next }) => {
+                writeln!(self.out, "  {}", self.style.paint(Tone::Aside, means))?;
+                writeln!(self.out, "  {} {next}", self.style.paint(Tone::Aside, "next:"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn settled(&mut self, sample: &rping_engine::Sample) -> io::Result<()> {
+        let job = Arc::clone(&self.job);
+        let Some(target) = job.targets.get(sample.target.index()) else {
+            return Ok(());
+        };
+        let (when, happened) = match &sample.outcome {
+            Outcome::Reply { rtt, syn_retransmits, .. } => {
+                let happened = (*syn_retransmits > 0).then_some(Happened::SynLost(*syn_retransmits));
+                (sample.left.plus(rtt.unwrap_or_default()), happened)
+            }
+            Outcome::Rejected { refusal, after } => (sample.left.plus(*after), Some(Happened::Rejected(refusal))),
+            Outcome::Lost => (sample.left.plus(job.timeout), Some(Happened::Lost(job.timeout))),
+            Outcome::NotSent(refusal) => (sample.left, Some(Happened::NotSent(refusal))),
+        };
+        self.stamp(when)?;
+        line::settled(&mut self.out, self.style, &job, target, sample)?;
+        match happened {
+            Some(happened) => self.explain(target, happened),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Render for Text {
+    fn begin(&mut self, job: &Job, epoch: &Epoch) -> io::Result<()> {
+        self.epoch = *epoch;
+        self.latest = epoch.started;
+        writeln!(self.out, "{}", header::of(job, self.style))?;
+        for note in &job.notes {
+            writeln!(self.out, "{} {}", self.style.paint(Tone::Warn, "note:"), super::escape::Escaped(note))?;
+        }
+        if !self.few && !self.options.quiet && job.stop == Stop::Never {
+            writeln!(self.out, "one line per target at the end; Ctrl-\\ shows how it stands, Ctrl-C ends it")?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record) -> io::Result<()> {
+        if !self.few || self.options.quiet {
+            return Ok(());
+        }
+        match record {
+            Record::Settled(sample) => self.settled(sample),
+            Record::Aside { target, seq, from, aside } => {
+                let job = Arc::clone(&self.job);
+                let Some(target) = job.targets.get(target.index()) else {
+                    return Ok(());
+                };
+                self.stamp(self.latest)?;
+                line::aside(&mut self.out, self.style, &job, target, *seq, *from, *aside)?;
+                match aside {
+                    // A stranger's packets are shown; there is nothing to check about one.
+                    Aside::Unexpected => Ok(()),
+                    _ => self.explain(target, Happened::Aside(*aside)),
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, report: &Report) -> io::Result<()> {
+        let listed = block::write(&mut self.out, self.style, &self.options, self.few, report)?;
+        self.explain_rest(report, &listed)?;
+        block::closing(&mut self.out, self.style, report)?;
+        self.out.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Text {
+    /// Explains what no line of a probe has explained: in quiet runs, and in those of many targets.
+    fn explain_rest(&mut self, report: &Report, listed: &[usize]) -> io::Result<()> {
+        for &index in listed {
+            let (Some(target), Some(of)) = (report.job.targets.get(index), report.run.targets.get(index)) else {
+                continue;
+            };
+            if let Some(error) = &target.error {
+                self.explain(target, Happened::Unusable(error))?;
+                continue;
+            }
+            if let Some(refusal) = &of.last_refusal {
+                if of.counts.rejected > 0 {
+                    self.explain(target, Happened::Rejected(refusal))?;
+                } else if of.counts.not_sent > 0 {
+                    self.explain(target, Happened::NotSent(refusal))?;
+                }
+            }
+            if of.counts.lost > 0 {
+                self.explain(target, Happened::Lost(report.job.timeout))?;
+            }
+            if of.counts.syn_lost > 0 {
+                self.explain(target, Happened::SynLost(1))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a run has a line for each probe and a block for each target.
+fn few(job: &Job) -> bool {
+    match job.targets.as_slice() {
+        [] | [_] => true,
+        targets => targets.len() <= FEW && !targets.iter().any(|t| t.from_block),
+    }
+}
+
+/// A target's name and, where it was a name, its address: `fileserver:445 (10.77.0.2)`.
+fn full_name(target: &Target) -> String {
+    let label = target.label();
+    let shown = super::escape::Escaped(&label).to_string();
+    match target.address {
+        Some(address) => {
+            let ip = crate::job::show_ip(address);
+            // A literal address need not be said twice.
+            if label.contains(&ip) {
+                shown
+            } else {
+                format!("{shown} ({ip})")
+            }
+        }
+        None => shown,
+    }
+}
