@@ -68,9 +68,9 @@ pub struct Expected {
     pub received: u64,
     /// Probes without one.
     pub lost: u64,
-    /// Intact answers beyond the first, for probes that count as received.
+    /// Intact answers beyond the first, in time or late.
     pub duplicates: u64,
-    /// Intact answers to lost probes: they came after the timeout.
+    /// First intact answers to lost probes: they came after the timeout.
     pub late: u64,
     /// Answers with a wrong checksum: a datagram socket never sees them.
     pub bad_checksum: u64,
@@ -180,10 +180,12 @@ impl Truth {
                     expected.round_trips.push(first.at.saturating_sub(sent));
                     first_answers.push((first.order, number));
                 }
-                _ => {
+                Some(_) => {
                     expected.lost += 1;
-                    expected.late += copies.len() as u64;
+                    expected.late += 1;
+                    expected.duplicates += copies.len() as u64 - 1;
                 }
+                None => expected.lost += 1,
             }
         }
         first_answers.sort_unstable();
