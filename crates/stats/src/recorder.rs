@@ -41,7 +41,7 @@ struct Full {
 
 impl Recorder {
     /// Keeps everything: moments, and histograms of the round-trip time (three digits) and of the time from when the
-    /// probe was due (two digits). At most 360 KB.
+    /// probe was due (two digits). At most 362 KB.
     pub fn full() -> Recorder {
         let full = Full {
             rtt: Histogram::new(),
