@@ -46,6 +46,8 @@ pub struct Engine {
     pub(crate) paced: VecDeque<Waiting>,
     /// Offered once, could not leave yet: with the time to offer them again.
     pub(crate) deferred: VecDeque<(Timestamp, Outgoing)>,
+    /// Waiting for their turn at the probe kind: with the time to offer them again.
+    pub(crate) held: VecDeque<(Timestamp, Outgoing)>,
     /// In the order they left: what to expire next. The timeout is one for all, so this is in order of deadline.
     pub(crate) flights: VecDeque<(TargetId, u32)>,
     /// The earliest instant the bound over all targets allows the next send.
@@ -75,6 +77,7 @@ impl Engine {
             ready: VecDeque::with_capacity(targets),
             paced: VecDeque::new(),
             deferred: VecDeque::new(),
+            held: VecDeque::new(),
             flights: VecDeque::new(),
             gate: start,
             started: start,
@@ -108,12 +111,15 @@ impl Engine {
         self.ready.clear();
         self.paced.clear();
         self.deferred.clear();
+        self.held.clear();
     }
 
     /// Appends the probes that are due at `now`, at most [`BATCH`] in all.
     pub fn poll(&mut self, now: Timestamp, due: &mut Vec<Outgoing>) {
-        while due.len() < BATCH && self.deferred.front().is_some_and(|(again, _)| *again <= now) {
-            due.extend(self.deferred.pop_front().map(|(_, outgoing)| outgoing));
+        for queue in [&mut self.deferred, &mut self.held] {
+            while due.len() < BATCH && queue.front().is_some_and(|(again, _)| *again <= now) {
+                due.extend(queue.pop_front().map(|(_, outgoing)| outgoing));
+            }
         }
         while due.len() < BATCH {
             let Some((is_ready, at)) = self.earliest() else {
@@ -215,8 +221,10 @@ impl Engine {
         if let Some((_, at)) = self.earliest() {
             until = until.min(at);
         }
-        if let Some((again, _)) = self.deferred.front() {
-            until = until.min(*again);
+        for queue in [&self.deferred, &self.held] {
+            if let Some((again, _)) = queue.front() {
+                until = until.min(*again);
+            }
         }
         Next::Until(until)
     }

@@ -84,9 +84,12 @@ pub enum Left {
     At(Stamp),
     /// It did not leave and will not: the outcome `not sent`.
     NotSent(Refusal),
-    /// Local buffers, the neighbour table or the descriptor limit hold no more just now. The engine offers the
-    /// same probe again a little later, with its due time unchanged.
+    /// Local buffers or the descriptor limit hold no more just now. The engine offers the same probe again a
+    /// little later, with its due time unchanged; after a timeout's time it is not sent for want of buffers.
     Deferred,
+    /// The probe waits for its turn, for instance because many neighbours are being resolved already. The engine
+    /// offers it again every now and then, however long it takes: the probe kind vouches that its turn comes.
+    Held,
 }
 
 /// Something that the network, or the local stack, said.

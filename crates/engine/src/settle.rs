@@ -15,6 +15,9 @@ use crate::time::{nanos, Stamp, StampSource, Timestamp};
 /// How long a deferred probe waits before it is offered again.
 const RETRY: Duration = Duration::from_millis(1);
 
+/// How long one waits that was told to wait for its turn: thousands may, so they ask less often.
+const TURN: Duration = Duration::from_millis(20);
+
 /// One probe that has left and is not settled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flight {
@@ -48,16 +51,21 @@ impl Engine {
                 self.flights.push_back((target, seq.low32()));
             }
             Left::NotSent(refusal) => self.never_left(target, seq, refusal, now, sink),
-            Left::Deferred => {
+            Left::Deferred | Left::Held => {
                 let Some(slot) = self.rings.get(target.index(), seq) else {
                     return;
                 };
-                let due = slot.due;
-                if now.since(due) > self.plan.timeout {
+                let again = Outgoing {
+                    target,
+                    seq,
+                    due: slot.due,
+                };
+                if left == Left::Held {
+                    self.held.push_back((now.plus(TURN), again));
+                } else if now.since(again.due) > self.plan.timeout {
                     self.never_left(target, seq, Refusal::of(Reason::NoBuffer), now, sink);
                 } else {
-                    self.deferred
-                        .push_back((now.plus(RETRY), Outgoing { target, seq, due }));
+                    self.deferred.push_back((now.plus(RETRY), again));
                 }
             }
         }

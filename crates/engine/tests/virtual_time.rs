@@ -436,6 +436,24 @@ fn a_deferred_probe_is_offered_again_and_its_lateness_is_known() {
 }
 
 #[test]
+fn a_held_probe_waits_for_its_turn_however_long() {
+    let plan = Plan {
+        stop: Stop::Count(1),
+        timeout: ms(100),
+        ..every(ms(50))
+    };
+    let mut sim = Sim::new(|out, now| match now.as_nanos() {
+        at if at < 5_000_000_000 => Fate {
+            left: Some(Left::Held),
+            then: Vec::new(),
+        },
+        _ => Fate::reply(us(90), out.seq),
+    });
+    let report = run(plan, 3, &mut sim, &mut Vec::new());
+    assert!(report.targets.iter().all(|t| t.counts.received == 1));
+}
+
+#[test]
 fn silence_is_judged_by_the_probe_kind() {
     let plan = Plan {
         stop: Stop::Count(2),
