@@ -41,6 +41,7 @@ pub enum UdpProtocol {
 }
 
 pub use rping_engine::{Pace, Stop};
+pub use rping_net::tcp::Close;
 
 /// One target.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -121,6 +122,8 @@ pub struct Job {
     pub mark: Option<u32>,
     /// Broadcast and multicast targets are allowed.
     pub broadcast: bool,
+    /// How TCP connections are ended.
+    pub close: Close,
     /// Things worth saying about the request itself before anything is sent.
     pub notes: Vec<String>,
 }
@@ -145,6 +148,7 @@ impl Job {
             df: false,
             mark: None,
             broadcast: false,
+            close: Close::default(),
             notes: Vec::new(),
         }
     }

@@ -1,0 +1,286 @@
+//! The flags and their help, as clap derives them. What they mean together is judged in [`super::request`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use super::output::{Buckets, Color, Format};
+use super::request::{Family, Source};
+use super::{help, value};
+use crate::job::{Close, Stop, UdpProtocol};
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "rping",
+    version,
+    about = help::ABOUT,
+    after_help = help::TOP,
+    override_usage = "rping <COMMAND> [FLAGS] HOST…\n       rping [FLAGS] HOST…          ICMP echo\n       rping [FLAGS] HOST:PORT…     TCP connect",
+    subcommand_required = true,
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// ICMP or ICMPv6 echo: does the host answer, and how fast
+    #[command(visible_alias = "ping", override_usage = "rping icmp [FLAGS] HOST…", after_help = help::ICMP)]
+    Icmp(ProbeArgs),
+    /// TCP connect: the handshake is the probe; nothing is sent on the connection
+    #[command(override_usage = "rping tcp [FLAGS] HOST:PORT…", after_help = help::TCP)]
+    Tcp(TcpArgs),
+    /// UDP echo: RFC 862 echo, or STAMP (RFC 8762) to a reflector or to `rping server`
+    #[command(override_usage = "rping udp [FLAGS] HOST[:PORT]…", after_help = help::UDP)]
+    Udp(UdpArgs),
+    /// ARP request (IPv4) or NDP neighbour solicitation (IPv6) to hosts on the same link
+    #[command(visible_alias = "neigh", override_usage = "rping arp [FLAGS] HOST…", after_help = help::ARP)]
+    Arp(ProbeArgs),
+    /// The far end: reflects STAMP and echoes on one port
+    #[command(override_usage = "rping server [BIND[:PORT]]", after_help = help::SERVER)]
+    Server(ServerArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TcpArgs {
+    #[command(flatten)]
+    pub(crate) probe: ProbeArgs,
+    /// How a connection is ended: reset leaves nothing behind, fin leaves a TIME_WAIT entry each [default: reset]
+    #[arg(long, value_name = "HOW", value_enum, hide_possible_values = true, help_heading = "What is sent")]
+    pub(crate) close: Option<CloseWord>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UdpArgs {
+    #[command(flatten)]
+    pub(crate) probe: ProbeArgs,
+    /// What is spoken: auto (port 7 echo, every other port STAMP), echo or stamp [default: auto]
+    #[arg(long, value_name = "NAME", value_enum, hide_possible_values = true, help_heading = "What is sent")]
+    pub(crate) protocol: Option<ProtocolWord>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ServerArgs {
+    /// Address and port to listen on: 10.0.0.1, [::1]:5201, :5201 [default: every address, port 5201]
+    #[arg(value_name = "BIND[:PORT]")]
+    pub(crate) bind: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+pub(crate) enum CloseWord {
+    Reset,
+    Fin,
+}
+
+impl From<CloseWord> for Close {
+    fn from(word: CloseWord) -> Close {
+        match word {
+            CloseWord::Reset => Close::Reset,
+            CloseWord::Fin => Close::Fin,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+pub(crate) enum ProtocolWord {
+    Auto,
+    Echo,
+    Stamp,
+}
+
+impl From<ProtocolWord> for UdpProtocol {
+    fn from(word: ProtocolWord) -> UdpProtocol {
+        match word {
+            ProtocolWord::Auto => UdpProtocol::Auto,
+            ProtocolWord::Echo => UdpProtocol::Echo,
+            ProtocolWord::Stamp => UdpProtocol::Stamp,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+pub(crate) enum FormatWord {
+    Text,
+    Json,
+    Ndjson,
+    Csv,
+}
+
+impl From<FormatWord> for Format {
+    fn from(word: FormatWord) -> Format {
+        match word {
+            FormatWord::Text => Format::Text,
+            FormatWord::Json => Format::Json,
+            FormatWord::Ndjson => Format::Ndjson,
+            FormatWord::Csv => Format::Csv,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+pub(crate) enum ColorWord {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<ColorWord> for Color {
+    fn from(word: ColorWord) -> Color {
+        match word {
+            ColorWord::Auto => Color::Auto,
+            ColorWord::Always => Color::Always,
+            ColorWord::Never => Color::Never,
+        }
+    }
+}
+
+/// The flags of every probe command. Values may begin with a hyphen, so that `-i -1` is told what is wrong with it.
+#[derive(Args, Debug)]
+pub(crate) struct ProbeArgs {
+    /// Name, IPv4 or IPv6 address (fe80::1%eth0), block (10.0.0.0/24) or range (10.0.0.1-10.0.0.50)
+    #[arg(value_name = "HOST", help_heading = "Targets")]
+    pub(crate) hosts: Vec<String>,
+    /// More targets, one a line, # begins a comment; - is standard input
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, help_heading = "Targets")]
+    pub(crate) targets: Option<PathBuf>,
+    /// Probe each address of a name, not the first alone
+    #[arg(long, help_heading = "Targets")]
+    pub(crate) all_addresses: bool,
+    /// IPv4 only [default: the resolver's order]
+    #[arg(short = '4', conflicts_with = "six", help_heading = "Targets")]
+    pub(crate) four: bool,
+    /// IPv6 only [default: the resolver's order]
+    #[arg(short = '6', help_heading = "Targets")]
+    pub(crate) six: bool,
+    /// Allow broadcast and multicast targets; root only [default: refused]
+    #[arg(long, help_heading = "Targets")]
+    pub(crate) broadcast: bool,
+
+    /// Stop after N measured probes per target, or after a time: 100, 10s, 1m30s [default: 4]
+    #[arg(short = 'n', visible_short_alias = 'c', long, value_name = "N|TIME", value_parser = value::stop,
+        allow_hyphen_values = true, help_heading = "When")]
+    pub(crate) count: Option<Stop>,
+    /// Until interrupted
+    #[arg(short = 't', long, conflicts_with = "count", help_heading = "When")]
+    pub(crate) forever: bool,
+    /// Time between the scheduled sends to one target, 10us to 1 day: 10ms, or seconds such as 0.2; 0 = the next as soon as the last is answered or lost [default: 1s]
+    #[arg(short = 'i', long, value_name = "TIME", value_parser = value::duration, allow_hyphen_values = true,
+        help_heading = "When")]
+    pub(crate) interval: Option<Duration>,
+    /// The same as a frequency: probes per second and target; k = 1000
+    #[arg(long, value_name = "HZ", value_parser = value::rate, allow_hyphen_values = true,
+        conflicts_with = "interval", help_heading = "When")]
+    pub(crate) rate: Option<f64>,
+    /// Bound over all targets together, probes per second; 0, or -i 0, lifts it [default: 1000 where there is more than one target]
+    #[arg(long, value_name = "HZ", value_parser = value::rate, allow_hyphen_values = true, help_heading = "When")]
+    pub(crate) max_rate: Option<f64>,
+    /// A probe not answered by then is lost, up to 1 day
+    #[arg(short = 'W', long, value_name = "TIME", value_parser = value::duration, allow_hyphen_values = true,
+        help_heading = "When")]
+    pub(crate) timeout: Option<Duration>,
+    /// Probes sent first, one after another, and left out of every figure; in addition to -n [default: 0]
+    #[arg(short = 'w', long, value_name = "N", value_parser = value::whole, allow_hyphen_values = true,
+        help_heading = "When")]
+    pub(crate) warmup: Option<u64>,
+
+    /// Payload bytes; k = 1024
+    #[arg(short = 'l', visible_short_alias = 's', long, value_name = "BYTES", value_parser = value::size,
+        allow_hyphen_values = true, help_heading = "What is sent")]
+    pub(crate) size: Option<usize>,
+    /// TTL or hop limit, 1 to 255 [default: the system's]
+    #[arg(long, value_name = "N", value_parser = value::ttl, allow_hyphen_values = true, help_heading = "What is sent")]
+    pub(crate) ttl: Option<u8>,
+    /// DSCP by number, 0 to 63, or name: CS0-CS7, AF11-AF43, EF, VA, LE [default: 0]
+    #[arg(long, value_name = "NAME|N", value_parser = value::dscp, allow_hyphen_values = true,
+        help_heading = "What is sent")]
+    pub(crate) dscp: Option<u8>,
+    /// Do not fragment
+    #[arg(long, help_heading = "What is sent")]
+    pub(crate) df: bool,
+    /// Firewall mark (SO_MARK), decimal or 0x…; needs CAP_NET_ADMIN
+    #[arg(long, value_name = "N", value_parser = value::mark, allow_hyphen_values = true,
+        help_heading = "What is sent")]
+    pub(crate) mark: Option<u32>,
+    /// Local address, and for tcp and udp also port, that probes leave from: 10.0.0.1, 10.0.0.1:4000, [fe80::1%eth0]:4000 [default: the route's]
+    #[arg(short = 'S', long, value_name = "ADDR[:PORT]", value_parser = Source::parse, allow_hyphen_values = true,
+        help_heading = "What is sent")]
+    pub(crate) source: Option<Source>,
+    /// Interface that probes leave by [default: the route's]
+    #[arg(short = 'I', long, value_name = "NAME", allow_hyphen_values = true, help_heading = "What is sent")]
+    pub(crate) interface: Option<String>,
+
+    /// Format on standard output: text, json (one document), ndjson (one a probe), csv [default: text]
+    #[arg(short = 'o', long, value_name = "FORMAT", value_enum, hide_possible_values = true, help_heading = "Output")]
+    pub(crate) output: Option<FormatWord>,
+    /// The same as -o json
+    #[arg(long, conflicts_with = "output", help_heading = "Output")]
+    pub(crate) json: bool,
+    /// Print a histogram: this many buckets, or these bounds in ms [default without a value: 20]
+    #[arg(short = 'H', long, value_name = "N|a,b,c", value_parser = value::buckets, num_args = 0..=1,
+        default_missing_value = "20", help_heading = "Output")]
+    pub(crate) histogram: Option<Buckets>,
+    /// No line per probe; over a block or range: totals only
+    #[arg(short = 'q', long, help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// List every target of a block or range, the silent ones too
+    #[arg(long, help_heading = "Output")]
+    pub(crate) all: bool,
+    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never [default: auto]
+    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true, help_heading = "Output")]
+    pub(crate) color: Option<ColorWord>,
+    /// The wall clock on each line
+    #[arg(long, help_heading = "Output")]
+    pub(crate) timestamps: bool,
+}
+
+impl ProbeArgs {
+    pub(crate) fn family(&self) -> Option<Family> {
+        match (self.four, self.six) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        }
+    }
+}
+
+/// The whole command line as clap knows it: for help, completions and manual pages.
+///
+/// Parsing goes through [`super::parse`], which also knows the bare forms `rping HOST` and `rping HOST:PORT`.
+pub fn command() -> clap::Command {
+    let timeout = |c: clap::Command, default: &str| {
+        c.mut_arg("timeout", |a| a.help(format!("A probe not answered by then is lost, up to 1 day [default: {default}]")))
+    };
+    let size = |c: clap::Command, help: &'static str| c.mut_arg("size", |a| a.help(help));
+    // Flags that mean nothing to a kind of probe are not advertised; typed anyway, they are refused with the reason.
+    let hide = |mut c: clap::Command, flags: &[&'static str]| {
+        for flag in flags {
+            c = c.mut_arg(flag, |a| a.hide(true));
+        }
+        c
+    };
+    Cli::command()
+        .max_term_width(100)
+        .mut_subcommand("icmp", |c| {
+            let size_help = "Payload bytes, up to 65507 (IPv4) or 65527 (IPv6); k = 1024 [default: 32]";
+            size(timeout(c, "1s"), size_help)
+        })
+        .mut_subcommand("tcp", |c| {
+            let host = "As for icmp, with a port: number, service name, list or range (host:22,80,5000-5010)";
+            let c = c.mut_arg("hosts", |a| a.value_name("HOST:PORT").help(host));
+            hide(timeout(c, "3s"), &["size", "broadcast"])
+        })
+        .mut_subcommand("udp", |c| {
+            let host = "As for icmp; port: number, service name, list or range [default: 5201; echo 7, stamp 862]";
+            let c = c.mut_arg("hosts", |a| a.value_name("HOST[:PORT]").help(host));
+            let size_help =
+                "Payload bytes, up to 65507 (IPv4) or 65527 (IPv6); echo at least 16, stamp sends at least 44; k = 1024 [default: 32]";
+            size(timeout(c, "1s"), size_help)
+        })
+        .mut_subcommand("arp", |c| {
+            let host = "Name, address, block or range of hosts on a link of ours";
+            let c = c.mut_arg("hosts", |a| a.help(host));
+            hide(timeout(c, "1s"), &["size", "broadcast", "ttl", "dscp", "df"])
+        })
+}

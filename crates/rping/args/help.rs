@@ -1,0 +1,61 @@
+//! What help says beyond the flags.
+
+pub(crate) const ABOUT: &str =
+    "Connectivity probes that measure: ICMP, TCP connect, UDP echo and STAMP, ARP and NDP, with true time stamps.";
+
+pub(crate) const TOP: &str = "\
+Without a command, as PsPing does it: a host is probed with ICMP, a host with a port with TCP connect.
+`rping -- NAME` where a host bears a command's name.
+
+Examples:
+  rping fileserver                        is it there? (4 ICMP probes, a second apart)
+  rping fileserver:445                    does the port answer? (TCP connect)
+  rping tcp fileserver:445 -n 100 -i 0 -q -H
+                                          a hundred connects, one after another, histogram only
+  rping icmp 10.0.0.0/24 -n 1             who answers in this block
+  rping udp host --json                   STAMP to `rping server` on the other host, figures for a script
+
+`rping COMMAND --help` explains every flag.
+Exit code: 0 every target replied, 1 some target never did, 2 it could not be done.";
+
+pub(crate) const ICMP: &str = "\
+Examples:
+  rping icmp host                         4 probes, a second apart
+  rping icmp -t -i 0.2 host               five a second until Ctrl-C; Ctrl-\\ prints the figures so far
+  rping icmp -n 10s --rate 1k -q host     a thousand a second for ten seconds
+  rping icmp -l 1472 --df host            does a 1500-byte packet fit the path?
+  rping icmp -n 1 10.0.0.0/24 --all       every address of a block, the silent ones too
+  rping icmp -n 1 --targets hosts.txt -o csv";
+
+pub(crate) const TCP: &str = "\
+Examples:
+  rping tcp host:445                      4 connects, a second apart
+  rping tcp host:https [2001:db8::1]:22   service names; IPv6 addresses with a port stand in brackets
+  rping tcp host:22,80,443,5000-5010 -n 1 which of these ports answer
+  rping tcp 10.0.0.0/24:445 -n 1          who serves files in this block
+  rping tcp host:443 -n 1000 -i 0 -q -H 0.5,1,2,5,10
+                                          how fast are connects: histogram with these bounds in ms";
+
+pub(crate) const UDP: &str = "\
+An answer proves the port; silence proves nothing: open without an echo, filtered, or lost.
+
+Examples:
+  rping udp host                          STAMP to `rping server` (port 5201) on the other host
+  rping udp --protocol stamp router       STAMP to any RFC 8762 reflector (port 862)
+  rping udp --protocol echo host          RFC 862 echo service (port 7)
+  rping udp host -n 1m --rate 50 -l 160 --dscp EF
+                                          what a voice call would see";
+
+pub(crate) const ARP: &str = "\
+Hosts behind a router cannot be asked; such targets are refused with the reason.
+
+Examples:
+  rping arp 10.0.0.1                      does the gateway answer, and with which MAC?
+  rping arp -I eth0 fe80::1               IPv6: neighbour solicitation
+  rping arp 10.0.0.0/24 -n 1              who is on this link, firewalled or not";
+
+pub(crate) const SERVER: &str = "\
+Examples:
+  rping server                            every address of this host, port 5201
+  rping server 10.0.0.1                   this address alone
+  rping server [::1]:6000                 address and port";

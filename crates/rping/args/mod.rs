@@ -1,0 +1,161 @@
+//! What was typed: from the command line to a [`Request`], and from there, with names resolved, to a
+//! [`Job`](crate::job::Job). Parsing does no work: nothing is opened, resolved or sent before the request stands.
+
+mod argv;
+mod cli;
+mod help;
+pub mod output;
+mod request;
+mod server;
+mod usage;
+mod value;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::FromArgMatches;
+
+pub use cli::command;
+pub use output::OutputOptions;
+pub use request::{Family, List, Request, Source};
+pub use server::{ServerArgs, PORT as SERVER_PORT};
+pub use usage::Usage;
+
+pub(crate) use usage::{plain, shown};
+
+use crate::job::{Kind, Pace, Stop, UdpProtocol};
+use argv::Words;
+use cli::{Cli, Command, ProbeArgs};
+use output::{Color, Format};
+
+/// What a command line asks for.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Invocation {
+    /// Probes.
+    Probe {
+        /// To whom, how and when.
+        request: Request,
+        /// How results are shown.
+        output: OutputOptions,
+    },
+    /// The far end of two-ended tests.
+    Server(ServerArgs),
+    /// Help or the version, for standard output; exit code 0.
+    Print(String),
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// Everything that can be told to be wrong without asking the system: one line, to be shown after `rping: `.
+pub fn parse(argv: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> {
+    let mut typed = Vec::new();
+    for (at, word) in argv.skip(1).enumerate() {
+        typed.push(word.into_string().map_err(|word| {
+            let word = word.to_string_lossy().into_owned();
+            Usage::new(format_args!("argument {} is not valid UTF-8: {}", at + 1, shown(&word)))
+        })?);
+    }
+    let commands = command();
+    let (argv, help, then) = match argv::rewrite(typed, &commands)? {
+        Words::Clap { argv, help, then } => (argv, help, then),
+        Words::Nobody => {
+            return Err(Usage::new("say whom to probe: rping HOST, rping HOST:PORT, or rping --help for everything"))
+        }
+    };
+    let parsed = commands.try_get_matches_from(argv).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    Ok(Invocation::Print(error.render().to_string()))
+                }
+                _ => Err(usage::flatten(&error, &help)),
+            }
+        }
+    };
+    if let Some(usage) = then {
+        return Err(usage);
+    }
+    let probe = |kind, args: ProbeArgs| -> Result<(Request, OutputOptions), Usage> {
+        let output = output(&args);
+        let request = request(kind, args)?;
+        Ok((request, output))
+    };
+    let (request, output) = match cli.command {
+        Command::Server(args) => return server::parse(args.bind.as_deref()).map(Invocation::Server),
+        Command::Icmp(args) => probe(Kind::Icmp, args),
+        Command::Arp(args) => probe(Kind::Arp, args),
+        Command::Udp(args) => {
+            probe(Kind::Udp(args.protocol.map(UdpProtocol::from).unwrap_or_default()), args.probe)
+        }
+        Command::Tcp(args) => {
+            let close = args.close.map(Into::into).unwrap_or_default();
+            probe(Kind::Tcp, args.probe).map(|(request, output)| (Request { close, ..request }, output))
+        }
+    }?;
+    request.check()?;
+    Ok(Invocation::Probe { request, output })
+}
+
+fn output(args: &ProbeArgs) -> OutputOptions {
+    OutputOptions {
+        format: if args.json { Format::Json } else { args.output.map(Format::from).unwrap_or_default() },
+        quiet: args.quiet,
+        all: args.all,
+        histogram: args.histogram.clone(),
+        color: args.color.map(Color::from).unwrap_or_default(),
+        timestamps: args.timestamps,
+    }
+}
+
+fn request(kind: Kind, args: ProbeArgs) -> Result<Request, Usage> {
+    let pace = match (args.interval, args.rate) {
+        (Some(Duration::ZERO), _) => Pace::WhenSettled,
+        (Some(interval), _) => Pace::Every(interval),
+        (None, Some(rate)) => Pace::Every(period(rate)?),
+        (None, None) => Pace::Every(Duration::from_secs(1)),
+    };
+    let list = args.targets.clone().map(|path| if path.as_os_str() == "-" { List::Stdin } else { List::File(path) });
+    Ok(Request {
+        stop: if args.forever { Stop::Never } else { args.count.unwrap_or(Stop::Count(4)) },
+        pace,
+        max_rate: args.max_rate,
+        timeout: args.timeout,
+        warmup: args.warmup.unwrap_or(0),
+        size: args.size,
+        family: args.family(),
+        source: args.source,
+        interface: args.interface,
+        ttl: args.ttl,
+        dscp: args.dscp,
+        df: args.df,
+        mark: args.mark,
+        broadcast: args.broadcast,
+        all_addresses: args.all_addresses,
+        list,
+        targets: args.hosts,
+        ..Request::new(kind)
+    })
+}
+
+/// The time between probes at this rate.
+fn period(rate: f64) -> Result<Duration, Usage> {
+    if rate <= 0.0 {
+        return Err(Usage::new("--rate 0 sends nothing: give probes per second, or -i 0 for as fast as answers come"));
+    }
+    // The cast saturates; what is absurdly slow is refused as an interval above a day.
+    let period = Duration::from_nanos((1e9 / rate).round() as u64);
+    if period < request::LEAST_INTERVAL {
+        return Err(Usage::new("--rate is at most 100k probes per second and target; -i 0 is as fast as answers come"));
+    }
+    if period > request::DAY {
+        return Err(Usage::new("--rate: fewer than one probe a day"));
+    }
+    Ok(period)
+}
+
+#[cfg(test)]
+mod tests;
