@@ -8,14 +8,27 @@ use super::value;
 use crate::targets::Spec;
 
 /// Commands of later versions. Until then the words are kept free, so that no script changes its meaning.
-const RESERVED: [&str; 8] = ["latency", "bandwidth", "bw", "diagnose", "doctor", "sockets", "bundle", "trace"];
+const RESERVED: [&str; 8] = [
+    "latency",
+    "bandwidth",
+    "bw",
+    "diagnose",
+    "doctor",
+    "sockets",
+    "bundle",
+    "trace",
+];
 
 /// What is to be done with the words.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Words {
     /// For clap, program name first; and the command that explains more about them. `then` is what is wrong with bare
     /// targets, to be said if nothing is wrong with the flags: behind an unknown flag its value looks like a target.
-    Clap { argv: Vec<String>, help: String, then: Option<Usage> },
+    Clap {
+        argv: Vec<String>,
+        help: String,
+        then: Option<Usage>,
+    },
     /// No command and no target.
     Nobody,
 }
@@ -34,7 +47,10 @@ impl Flags<'_> {
     }
 
     fn short(&self, letter: char) -> bool {
-        self.takes_value(|arg| arg.get_short_and_visible_aliases().is_some_and(|all| all.contains(&letter)))
+        self.takes_value(|arg| {
+            arg.get_short_and_visible_aliases()
+                .is_some_and(|all| all.contains(&letter))
+        })
     }
 }
 
@@ -146,10 +162,23 @@ fn histogram(value: Option<&str>) -> String {
 /// # Errors
 /// A list of targets without a command, a command of a later version.
 pub(crate) fn rewrite(typed: Vec<String>, commands: &clap::Command) -> Result<Words, Usage> {
-    let Scan { mut words, positional, escape, asked } = Scan::run(typed, &Flags(commands));
+    let Scan {
+        mut words,
+        positional,
+        escape,
+        asked,
+    } = Scan::run(typed, &Flags(commands));
     let clap = |first: &str, words: Vec<String>, help: String| {
-        let argv = ["rping", first].into_iter().map(str::to_owned).chain(words).collect();
-        Ok(Words::Clap { argv, help, then: None })
+        let argv = ["rping", first]
+            .into_iter()
+            .map(str::to_owned)
+            .chain(words)
+            .collect();
+        Ok(Words::Clap {
+            argv,
+            help,
+            then: None,
+        })
     };
     if let Some(flag) = asked {
         return clap(flag, Vec::new(), "rping --help".to_owned());
@@ -172,7 +201,11 @@ pub(crate) fn rewrite(typed: Vec<String>, commands: &clap::Command) -> Result<Wo
         let word = words[first].as_str();
         if word == "help" || commands.find_subcommand(word).is_some() {
             let command = words.remove(first);
-            let help = if command == "help" { "rping --help".to_owned() } else { format!("rping {command} --help") };
+            let help = if command == "help" {
+                "rping --help".to_owned()
+            } else {
+                format!("rping {command} --help")
+            };
             return clap(&command, words, help);
         }
         if RESERVED.contains(&word) {
@@ -185,8 +218,16 @@ pub(crate) fn rewrite(typed: Vec<String>, commands: &clap::Command) -> Result<Wo
         Ok(command) => (command, None),
         Err(usage) => ("icmp", Some(usage)),
     };
-    let argv = ["rping", command].into_iter().map(str::to_owned).chain(words).collect();
-    Ok(Words::Clap { argv, help: format!("rping {command} --help"), then })
+    let argv = ["rping", command]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(words)
+        .collect();
+    Ok(Words::Clap {
+        argv,
+        help: format!("rping {command} --help"),
+        then,
+    })
 }
 
 /// PsPing's habit: ICMP without a port, TCP connect with one.
@@ -219,7 +260,9 @@ mod tests {
     fn rewritten(line: &str) -> String {
         let typed = line.split_whitespace().map(str::to_owned).collect();
         match rewrite(typed, &crate::args::command()) {
-            Ok(Words::Clap { then: Some(usage), .. }) => format!("error: {usage}"),
+            Ok(Words::Clap {
+                then: Some(usage), ..
+            }) => format!("error: {usage}"),
             Ok(Words::Clap { argv, .. }) => argv[1..].join(" "),
             Ok(Words::Nobody) => "nobody".to_owned(),
             Err(usage) => format!("error: {usage}"),
@@ -230,15 +273,24 @@ mod tests {
     fn a_bare_host_is_icmp_and_a_bare_host_with_a_port_is_tcp() {
         assert_eq!(rewritten("host"), "icmp host");
         assert_eq!(rewritten("host:445"), "tcp host:445");
-        assert_eq!(rewritten("fe80::1%eth0 10.0.0.0/24"), "icmp fe80::1%eth0 10.0.0.0/24");
-        assert_eq!(rewritten("[::1]:80 10.0.0.0/24:445"), "tcp [::1]:80 10.0.0.0/24:445");
+        assert_eq!(
+            rewritten("fe80::1%eth0 10.0.0.0/24"),
+            "icmp fe80::1%eth0 10.0.0.0/24"
+        );
+        assert_eq!(
+            rewritten("[::1]:80 10.0.0.0/24:445"),
+            "tcp [::1]:80 10.0.0.0/24:445"
+        );
         assert!(rewritten("host host:445").starts_with("error: 'host:445' has a port and 'host' has none"));
     }
 
     #[test]
     fn flags_may_stand_before_a_bare_host_or_a_command() {
         assert_eq!(rewritten("-n 5 host"), "icmp -n 5 host");
-        assert_eq!(rewritten("-qn5 --interval=0 host:1"), "tcp -qn5 --interval=0 host:1");
+        assert_eq!(
+            rewritten("-qn5 --interval=0 host:1"),
+            "tcp -qn5 --interval=0 host:1"
+        );
         assert_eq!(rewritten("-c 10 -q tcp host:445"), "tcp -c 10 -q host:445");
         assert_eq!(rewritten("--protocol echo udp host"), "udp --protocol echo host");
         assert_eq!(rewritten("-i -1 host"), "icmp -i -1 host");
@@ -257,7 +309,10 @@ mod tests {
     fn a_command_of_a_later_version_is_not_taken_for_a_host() {
         for word in RESERVED {
             let said = rewritten(&format!("-n 1 {word} host"));
-            assert!(said.contains("not in this version") && said.contains(&format!("rping -- {word}")), "{said}");
+            assert!(
+                said.contains("not in this version") && said.contains(&format!("rping -- {word}")),
+                "{said}"
+            );
         }
     }
 

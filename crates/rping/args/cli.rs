@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// ARP request (IPv4) or NDP neighbour solicitation (IPv6) to hosts on the same link
     #[command(visible_alias = "neigh", override_usage = "rping arp [FLAGS] HOST…", after_help = help::ARP)]
     Arp(ProbeArgs),
-    /// The far end: reflects STAMP and echoes on one port
+    /// The far end of rping udp: a STAMP reflector for many clients at once
     #[command(override_usage = "rping server [BIND[:PORT]]", after_help = help::SERVER)]
     Server(ServerArgs),
 }
@@ -48,7 +48,13 @@ pub(crate) struct TcpArgs {
     #[command(flatten)]
     pub(crate) probe: ProbeArgs,
     /// How a connection is ended: reset leaves nothing behind, fin leaves a TIME_WAIT entry each [default: reset]
-    #[arg(long, value_name = "HOW", value_enum, hide_possible_values = true, help_heading = "What is sent")]
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "What is sent"
+    )]
     pub(crate) close: Option<CloseWord>,
 }
 
@@ -57,7 +63,13 @@ pub(crate) struct UdpArgs {
     #[command(flatten)]
     pub(crate) probe: ProbeArgs,
     /// What is spoken: auto (port 7 echo, every other port STAMP), echo or stamp [default: auto]
-    #[arg(long, value_name = "NAME", value_enum, hide_possible_values = true, help_heading = "What is sent")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "What is sent"
+    )]
     pub(crate) protocol: Option<ProtocolWord>,
 }
 
@@ -140,10 +152,15 @@ impl From<ColorWord> for Color {
 #[derive(Args, Debug)]
 pub(crate) struct ProbeArgs {
     /// Name, IPv4 or IPv6 address (fe80::1%eth0), block (10.0.0.0/24) or range (10.0.0.1-10.0.0.50)
-    #[arg(value_name = "HOST", help_heading = "Targets")]
+    #[arg(value_name = "HOST")]
     pub(crate) hosts: Vec<String>,
     /// More targets, one a line, # begins a comment; - is standard input
-    #[arg(long, value_name = "FILE", allow_hyphen_values = true, help_heading = "Targets")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        allow_hyphen_values = true,
+        help_heading = "Targets"
+    )]
     pub(crate) targets: Option<PathBuf>,
     /// Probe each address of a name, not the first alone
     #[arg(long, help_heading = "Targets")]
@@ -208,11 +225,24 @@ pub(crate) struct ProbeArgs {
         help_heading = "What is sent")]
     pub(crate) source: Option<Source>,
     /// Interface that probes leave by [default: the route's]
-    #[arg(short = 'I', long, value_name = "NAME", allow_hyphen_values = true, help_heading = "What is sent")]
+    #[arg(
+        short = 'I',
+        long,
+        value_name = "NAME",
+        allow_hyphen_values = true,
+        help_heading = "What is sent"
+    )]
     pub(crate) interface: Option<String>,
 
     /// Format on standard output: text, json (one document), ndjson (one a probe), csv [default: text]
-    #[arg(short = 'o', long, value_name = "FORMAT", value_enum, hide_possible_values = true, help_heading = "Output")]
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Output"
+    )]
     pub(crate) output: Option<FormatWord>,
     /// The same as -o json
     #[arg(long, conflicts_with = "output", help_heading = "Output")]
@@ -228,7 +258,13 @@ pub(crate) struct ProbeArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) all: bool,
     /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never [default: auto]
-    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true, help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Output"
+    )]
     pub(crate) color: Option<ColorWord>,
     /// The wall clock on each line
     #[arg(long, help_heading = "Output")]
@@ -250,7 +286,11 @@ impl ProbeArgs {
 /// Parsing goes through [`super::parse`], which also knows the bare forms `rping HOST` and `rping HOST:PORT`.
 pub fn command() -> clap::Command {
     let timeout = |c: clap::Command, default: &str| {
-        c.mut_arg("timeout", |a| a.help(format!("A probe not answered by then is lost, up to 1 day [default: {default}]")))
+        c.mut_arg("timeout", |a| {
+            a.help(format!(
+                "A probe not answered by then is lost, up to 1 day [default: {default}]"
+            ))
+        })
     };
     let size = |c: clap::Command, help: &'static str| c.mut_arg("size", |a| a.help(help));
     // Flags that mean nothing to a kind of probe are not advertised; typed anyway, they are refused with the reason.

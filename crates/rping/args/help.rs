@@ -1,11 +1,11 @@
 //! What help says beyond the flags.
 
 pub(crate) const ABOUT: &str =
-    "Connectivity probes that measure: ICMP, TCP connect, UDP echo and STAMP, ARP and NDP, with true time stamps.";
+    "Connectivity probes with true time stamps: ICMP, TCP connect, UDP echo and STAMP, ARP and NDP";
 
 pub(crate) const TOP: &str = "\
-Without a command, as PsPing does it: a host is probed with ICMP, a host with a port with TCP connect.
-`rping -- NAME` where a host bears a command's name.
+Without a command a host is probed with ICMP, a host with a port with TCP connect, as PsPing does it.
+`rping -- NAME` probes a host that bears a command's name.
 
 Examples:
   rping fileserver                        is it there? (4 ICMP probes, a second apart)
@@ -13,7 +13,7 @@ Examples:
   rping tcp fileserver:445 -n 100 -i 0 -q -H
                                           a hundred connects, one after another, histogram only
   rping icmp 10.0.0.0/24 -n 1             who answers in this block
-  rping udp host --json                   STAMP to `rping server` on the other host, figures for a script
+  rping udp host --json                   STAMP to `rping server` there, figures for a script
 
 `rping COMMAND --help` explains every flag.
 Exit code: 0 every target replied, 1 some target never did, 2 it could not be done.";
@@ -21,7 +21,7 @@ Exit code: 0 every target replied, 1 some target never did, 2 it could not be do
 pub(crate) const ICMP: &str = "\
 Examples:
   rping icmp host                         4 probes, a second apart
-  rping icmp -t -i 0.2 host               five a second until Ctrl-C; Ctrl-\\ prints the figures so far
+  rping icmp -t -i 0.2 host               five a second until Ctrl-C; Ctrl-\\ prints interim figures
   rping icmp -n 10s --rate 1k -q host     a thousand a second for ten seconds
   rping icmp -l 1472 --df host            does a 1500-byte packet fit the path?
   rping icmp -n 1 10.0.0.0/24 --all       every address of a block, the silent ones too
@@ -30,7 +30,7 @@ Examples:
 pub(crate) const TCP: &str = "\
 Examples:
   rping tcp host:445                      4 connects, a second apart
-  rping tcp host:https [2001:db8::1]:22   service names; IPv6 addresses with a port stand in brackets
+  rping tcp host:https [2001:db8::1]:22   service names; IPv6 with a port in brackets
   rping tcp host:22,80,443,5000-5010 -n 1 which of these ports answer
   rping tcp 10.0.0.0/24:445 -n 1          who serves files in this block
   rping tcp host:443 -n 1000 -i 0 -q -H 0.5,1,2,5,10

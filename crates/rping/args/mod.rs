@@ -30,6 +30,8 @@ use cli::{Cli, Command, ProbeArgs};
 use output::{Color, Format};
 
 /// What a command line asks for.
+// There is one of these in a run: its size is no matter, and a box would only be in the way.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, PartialEq, Debug)]
 pub enum Invocation {
     /// Probes.
@@ -54,17 +56,25 @@ pub fn parse(argv: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> 
     for (at, word) in argv.skip(1).enumerate() {
         typed.push(word.into_string().map_err(|word| {
             let word = word.to_string_lossy().into_owned();
-            Usage::new(format_args!("argument {} is not valid UTF-8: {}", at + 1, shown(&word)))
+            Usage::new(format_args!(
+                "argument {} is not valid UTF-8: {}",
+                at + 1,
+                shown(&word)
+            ))
         })?);
     }
     let commands = command();
     let (argv, help, then) = match argv::rewrite(typed, &commands)? {
         Words::Clap { argv, help, then } => (argv, help, then),
         Words::Nobody => {
-            return Err(Usage::new("say whom to probe: rping HOST, rping HOST:PORT, or rping --help for everything"))
+            return Err(Usage::new(
+                "say whom to probe: rping HOST, rping HOST:PORT, or rping --help for everything",
+            ))
         }
     };
-    let parsed = commands.try_get_matches_from(argv).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = commands
+        .try_get_matches_from(argv)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
@@ -88,9 +98,10 @@ pub fn parse(argv: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> 
         Command::Server(args) => return server::parse(args.bind.as_deref()).map(Invocation::Server),
         Command::Icmp(args) => probe(Kind::Icmp, args),
         Command::Arp(args) => probe(Kind::Arp, args),
-        Command::Udp(args) => {
-            probe(Kind::Udp(args.protocol.map(UdpProtocol::from).unwrap_or_default()), args.probe)
-        }
+        Command::Udp(args) => probe(
+            Kind::Udp(args.protocol.map(UdpProtocol::from).unwrap_or_default()),
+            args.probe,
+        ),
         Command::Tcp(args) => {
             let close = args.close.map(Into::into).unwrap_or_default();
             probe(Kind::Tcp, args.probe).map(|(request, output)| (Request { close, ..request }, output))
@@ -102,7 +113,11 @@ pub fn parse(argv: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> 
 
 fn output(args: &ProbeArgs) -> OutputOptions {
     OutputOptions {
-        format: if args.json { Format::Json } else { args.output.map(Format::from).unwrap_or_default() },
+        format: if args.json {
+            Format::Json
+        } else {
+            args.output.map(Format::from).unwrap_or_default()
+        },
         quiet: args.quiet,
         all: args.all,
         histogram: args.histogram.clone(),
@@ -118,9 +133,19 @@ fn request(kind: Kind, args: ProbeArgs) -> Result<Request, Usage> {
         (None, Some(rate)) => Pace::Every(period(rate)?),
         (None, None) => Pace::Every(Duration::from_secs(1)),
     };
-    let list = args.targets.clone().map(|path| if path.as_os_str() == "-" { List::Stdin } else { List::File(path) });
+    let list = args.targets.clone().map(|path| {
+        if path.as_os_str() == "-" {
+            List::Stdin
+        } else {
+            List::File(path)
+        }
+    });
     Ok(Request {
-        stop: if args.forever { Stop::Never } else { args.count.unwrap_or(Stop::Count(4)) },
+        stop: if args.forever {
+            Stop::Never
+        } else {
+            args.count.unwrap_or(Stop::Count(4))
+        },
         pace,
         max_rate: args.max_rate,
         timeout: args.timeout,
@@ -141,20 +166,26 @@ fn request(kind: Kind, args: ProbeArgs) -> Result<Request, Usage> {
     })
 }
 
+/// Probes per second and target: one in [`request::LEAST_INTERVAL`].
+const MOST_RATE: f64 = 100_000.0;
+
 /// The time between probes at this rate.
 fn period(rate: f64) -> Result<Duration, Usage> {
     if rate <= 0.0 {
-        return Err(Usage::new("--rate 0 sends nothing: give probes per second, or -i 0 for as fast as answers come"));
+        return Err(Usage::new(
+            "--rate 0 sends nothing: give probes per second, or -i 0 for as fast as answers come",
+        ));
     }
-    // The cast saturates; what is absurdly slow is refused as an interval above a day.
-    let period = Duration::from_nanos((1e9 / rate).round() as u64);
-    if period < request::LEAST_INTERVAL {
-        return Err(Usage::new("--rate is at most 100k probes per second and target; -i 0 is as fast as answers come"));
+    if rate > MOST_RATE {
+        return Err(Usage::new(
+            "--rate is at most 100k probes per second and target; -i 0 is as fast as answers come",
+        ));
     }
-    if period > request::DAY {
-        return Err(Usage::new("--rate: fewer than one probe a day"));
+    let period = 1e9 / rate;
+    if period > request::DAY.as_nanos() as f64 {
+        return Err(Usage::new("--rate: that is less than one probe a day"));
     }
-    Ok(period)
+    Ok(Duration::from_nanos(period.round() as u64))
 }
 
 #[cfg(test)]

@@ -195,15 +195,25 @@ impl Request {
     pub fn check(&self) -> Result<(), Usage> {
         let command = self.kind.as_str();
         if self.targets.is_empty() && self.list.is_none() {
-            let host = if self.kind == Kind::Tcp { "HOST:PORT" } else { "HOST" };
-            return Err(Usage::new(format_args!("say whom to probe: rping {command} {host}; try rping {command} --help")));
+            let host = if self.kind == Kind::Tcp {
+                "HOST:PORT"
+            } else {
+                "HOST"
+            };
+            return Err(Usage::new(format_args!(
+                "say whom to probe: rping {command} {host}; try rping {command} --help"
+            )));
         }
         for target in &self.targets {
             Spec::parse(target).map_err(Usage::new)?;
         }
         match self.stop {
-            Stop::Count(0) => return refuse("--count 0 measures nothing: give 1 or more, or -t to go on until interrupted"),
-            Stop::After(Duration::ZERO) => return refuse("--count: no time is left to measure in: give a time above 0"),
+            Stop::Count(0) => {
+                return refuse("--count 0 measures nothing: give 1 or more, or -t to go on until interrupted")
+            }
+            Stop::After(Duration::ZERO) => {
+                return refuse("--count: no time is left to measure in: give a time above 0")
+            }
             Stop::After(time) if time > LONGEST_RUN => {
                 return refuse("--count: longer than a hundred years: use -t to go on until interrupted")
             }
@@ -240,10 +250,16 @@ impl Request {
     /// Flags that mean nothing to this kind of probe.
     fn check_kind(&self) -> Result<(), Usage> {
         match (self.kind, self.size) {
-            (Kind::Tcp, Some(_)) => return refuse("--size: a TCP connect carries no payload; use rping icmp or rping udp"),
-            (Kind::Arp, Some(_)) => return refuse("--size: ARP and NDP carry no payload; use rping icmp or rping udp"),
+            (Kind::Tcp, Some(_)) => {
+                return refuse("--size: a TCP connect carries no payload; use rping icmp or rping udp")
+            }
+            (Kind::Arp, Some(_)) => {
+                return refuse("--size: ARP and NDP carry no payload; use rping icmp or rping udp")
+            }
             (Kind::Udp(UdpProtocol::Echo), Some(size)) if size < NONCE => {
-                return refuse(format_args!("--size {size}: a UDP echo needs {NONCE} bytes or more to be told apart"))
+                return refuse(format_args!(
+                    "--size {size}: a UDP echo needs {NONCE} bytes or more to be told apart"
+                ))
             }
             (_, Some(size)) if size > most_payload(self.family.unwrap_or(Family::V6)) => {
                 return Err(too_large(size, self.family.unwrap_or(Family::V6)))
@@ -252,12 +268,20 @@ impl Request {
         }
         if self.broadcast && matches!(self.kind, Kind::Tcp | Kind::Arp) {
             let name = if self.kind == Kind::Tcp { "TCP" } else { "ARP" };
-            return refuse(format_args!("--broadcast: {name} asks one host; use rping icmp or rping udp"));
+            return refuse(format_args!(
+                "--broadcast: {name} asks one host; use rping icmp or rping udp"
+            ));
         }
         if self.kind == Kind::Arp {
-            let flags = [("--ttl", self.ttl.is_some()), ("--dscp", self.dscp.is_some()), ("--df", self.df)];
+            let flags = [
+                ("--ttl", self.ttl.is_some()),
+                ("--dscp", self.dscp.is_some()),
+                ("--df", self.df),
+            ];
             if let Some((flag, _)) = flags.iter().find(|(_, given)| *given) {
-                return refuse(format_args!("{flag}: ARP and NDP do not leave the link; there is nothing to set"));
+                return refuse(format_args!(
+                    "{flag}: ARP and NDP do not leave the link; there is nothing to set"
+                ));
             }
         }
         if self.kind != Kind::Tcp && self.close != Close::default() {
@@ -269,7 +293,10 @@ impl Request {
     fn check_source(&self) -> Result<(), Usage> {
         let Some(source) = &self.source else { return Ok(()) };
         if source.port.is_some() && matches!(self.kind, Kind::Icmp | Kind::Arp) {
-            return refuse(format_args!("--source: {} has no ports: give the address alone", self.kind.as_str()));
+            return refuse(format_args!(
+                "--source: {} has no ports: give the address alone",
+                self.kind.as_str()
+            ));
         }
         if source.port == Some(0) {
             return refuse("--source: there is no port 0: leave it away for the system's choice");
@@ -278,9 +305,10 @@ impl Request {
             return refuse(format_args!("--source {}: no host sends from there", source.ip));
         }
         match self.family {
-            Some(family) if !family.holds(source.ip) => {
-                refuse(format_args!("--source {} is not {family}, which was asked for", source.ip))
-            }
+            Some(family) if !family.holds(source.ip) => refuse(format_args!(
+                "--source {} is not {family}, which was asked for",
+                source.ip
+            )),
             _ => Ok(()),
         }
     }
@@ -296,18 +324,22 @@ impl Request {
         if self.broadcast && !local.root {
             return refuse("--broadcast is root's: broadcast and multicast make others answer");
         }
-        let interface = self.bound_interface(local)?;
-        let scope = interface.as_deref().map(|name| local.zone(name)).transpose().map_err(Usage::new)?;
+        let (interface, scope) = self.bound_interface(local)?;
         if let Some(source) = &self.source {
             let address = targets::socket_address(source.ip, 0, scope.unwrap_or(0));
             if !source.ip.is_unspecified() && !local.is_own(source.ip) && !(local.can_bind)(address) {
-                return refuse(format_args!("--source {} is no address of this host: `ip address` lists them", source.ip));
+                return refuse(format_args!(
+                    "--source {} is no address of this host: `ip address` lists them",
+                    source.ip
+                ));
             }
         }
         let specs = self.specs()?;
         let rules = Rules {
             kind: self.kind,
-            family: self.family.or(self.source.as_ref().map(|source| Family::of(source.ip))),
+            family: self
+                .family
+                .or(self.source.as_ref().map(|source| Family::of(source.ip))),
             all_addresses: self.all_addresses,
             broadcast: self.broadcast,
             interface: scope,
@@ -332,7 +364,11 @@ impl Request {
             timeout: self.timeout.unwrap_or(defaults.timeout),
             warmup: self.warmup,
             size: self.size.unwrap_or(SIZE),
-            source: self.source.as_ref().map(|source| source.ip).filter(|ip| !ip.is_unspecified()),
+            source: self
+                .source
+                .as_ref()
+                .map(|source| source.ip)
+                .filter(|ip| !ip.is_unspecified()),
             source_port: self.source.as_ref().and_then(|source| source.port),
             interface,
             ttl: self.ttl,
@@ -345,17 +381,33 @@ impl Request {
         })
     }
 
-    /// The interface named by `-I` or by the zone of the source; its name even where a number was given.
-    fn bound_interface(&self, local: &LocalNet) -> Result<Option<String>, Usage> {
+    /// The interface named by `-I` or by the zone of the source: its name, even where a number was given, and index.
+    fn bound_interface(&self, local: &LocalNet) -> Result<(Option<String>, Option<u32>), Usage> {
         let zone = self.source.as_ref().and_then(|source| source.zone.as_deref());
+        if local.interfaces.is_empty() {
+            // The system would not list them; whoever binds to it will find out.
+            let name = self.interface.as_deref().or(zone).map(str::to_owned);
+            return Ok((name, None));
+        }
         let find = |flag: &str, name: &str| local.interface(name).map_err(|why| Usage::about(flag, why));
-        let named = self.interface.as_deref().map(|name| find("--interface", name)).transpose()?;
+        let named = self
+            .interface
+            .as_deref()
+            .map(|name| find("--interface", name))
+            .transpose()?;
         let zoned = zone.map(|zone| find("--source", zone)).transpose()?;
         match (named, zoned) {
-            (Some(a), Some(b)) if a.index != b.index => {
-                refuse(format_args!("--interface {} and the zone of --source contradict each other", a.name))
+            (Some(a), Some(b)) if a.index != b.index => refuse(format_args!(
+                "--interface {} and the zone of --source contradict each other",
+                a.name
+            )),
+            (a, b) => {
+                let bound = a.or(b);
+                Ok((
+                    bound.map(|interface| interface.name.clone()),
+                    bound.map(|interface| interface.index),
+                ))
             }
-            (a, b) => Ok(a.or(b).map(|interface| interface.name.clone())),
         }
     }
 
@@ -371,7 +423,13 @@ impl Request {
             Some(List::File(path)) => {
                 let name = format!("--targets {}", path.display());
                 let file = File::open(path).map_err(|error| {
-                    Usage::about(&name, format_args!("cannot be opened: {}; give a file with one target a line", plain(&error)))
+                    Usage::about(
+                        &name,
+                        format_args!(
+                            "cannot be opened: {}; give a file with one target a line",
+                            plain(&error)
+                        ),
+                    )
                 })?;
                 targets::read(file, &name)?
             }
@@ -410,7 +468,11 @@ impl Request {
         if local.root || !local.elevated || !flood || !raw {
             return Ok(());
         }
-        match targets.iter().filter_map(|target| target.address).find(|address| !local.is_own(address.ip())) {
+        match targets
+            .iter()
+            .filter_map(|target| target.address)
+            .find(|address| !local.is_own(address.ip()))
+        {
             Some(address) => refuse(format_args!(
                 "intervals below 2ms to other hosts ({}) are root's: use -i 2ms or longer",
                 address.ip()
@@ -420,13 +482,19 @@ impl Request {
     }
 
     fn thin_echo(&self) -> Option<String> {
-        let size = self.size.filter(|&size| self.kind == Kind::Icmp && size < NONCE)?;
-        Some(format!("with {size} bytes of payload, under {NONCE}, answers are matched by id and sequence alone"))
+        let size = self
+            .size
+            .filter(|&size| self.kind == Kind::Icmp && size < NONCE)?;
+        Some(format!(
+            "with {size} bytes of payload, under {NONCE}, answers are matched by id and sequence alone"
+        ))
     }
 
     /// Says so when the bound over all targets is what sets the pace.
     fn stretched(&self, max_rate: Option<f64>, targets: usize) -> Option<String> {
-        let (Some(rate), Pace::Every(interval)) = (max_rate, self.pace) else { return None };
+        let (Some(rate), Pace::Every(interval)) = (max_rate, self.pace) else {
+            return None;
+        };
         let round = targets as f64 / rate;
         if self.stop == Stop::Count(1) || round <= interval.as_secs_f64() * 1.0001 {
             return None;
@@ -453,6 +521,8 @@ const fn most_payload(family: Family) -> usize {
 }
 
 fn too_large(size: usize, family: Family) -> Usage {
-    Usage::new(format_args!("--size {size}: over {family} a probe carries at most {} bytes", most_payload(family)))
+    Usage::new(format_args!(
+        "--size {size}: over {family} a probe carries at most {} bytes",
+        most_payload(family)
+    ))
 }
-

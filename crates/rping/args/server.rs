@@ -19,7 +19,10 @@ pub struct ServerArgs {
 
 impl Default for ServerArgs {
     fn default() -> ServerArgs {
-        ServerArgs { bind: None, port: PORT }
+        ServerArgs {
+            bind: None,
+            port: PORT,
+        }
     }
 }
 
@@ -29,17 +32,29 @@ impl ServerArgs {
     /// # Errors
     /// What is no address, a name that does not resolve, a zone that is no interface.
     pub fn addresses(&self, resolver: &dyn Resolver, local: &LocalNet) -> Result<Vec<SocketAddr>, Usage> {
-        let Some(bind) = &self.bind else { return Ok(Vec::new()) };
+        let Some(bind) = &self.bind else {
+            return Ok(Vec::new());
+        };
         let spec = Spec::parse_any(bind).map_err(Usage::new)?;
         match spec.host() {
             Host::Address { ip, zone } => {
-                let scope = zone.as_deref().map(|zone| local.zone(zone)).transpose().map_err(Usage::new)?;
-                Ok(vec![crate::targets::socket_address(*ip, self.port, scope.unwrap_or(0))])
+                let scope = zone
+                    .as_deref()
+                    .map(|zone| local.zone(zone))
+                    .transpose()
+                    .map_err(Usage::new)?;
+                Ok(vec![crate::targets::socket_address(
+                    *ip,
+                    self.port,
+                    scope.unwrap_or(0),
+                )])
             }
             Host::Span { .. } => Err(Usage::new(format_args!("{} is not one address", shown(bind)))),
             Host::Name(name) => {
                 let answer = resolver.resolve(std::slice::from_ref(name), PATIENCE).pop();
-                let mut found = answer.unwrap_or_else(|| Err("no answer".to_owned())).map_err(|e| Usage::about(name, e))?;
+                let mut found = answer
+                    .unwrap_or_else(|| Err("no answer".to_owned()))
+                    .map_err(|e| Usage::about(name, e))?;
                 found.iter_mut().for_each(|address| address.set_port(self.port));
                 Ok(found)
             }
@@ -50,22 +65,36 @@ impl ServerArgs {
 /// Reads `BIND[:PORT]`.
 pub(super) fn parse(typed: Option<&str>) -> Result<ServerArgs, Usage> {
     const FORM: &str = "give an address and a port as in 10.0.0.1, 10.0.0.1:5201, [::1]:5201 or :5201";
-    let Some(typed) = typed else { return Ok(ServerArgs::default()) };
+    let Some(typed) = typed else {
+        return Ok(ServerArgs::default());
+    };
     if is_number(typed) {
-        return Err(Usage::new(format_args!("{} is a number, not an address: did you mean :{typed}?", shown(typed))));
+        return Err(Usage::new(format_args!(
+            "{} is a number, not an address: did you mean :{typed}?",
+            shown(typed)
+        )));
     }
     if let Some(port) = typed.strip_prefix(':').filter(|rest| is_number(rest)) {
-        return Ok(ServerArgs { bind: None, port: parse_port(port).map_err(Usage::new)? });
+        return Ok(ServerArgs {
+            bind: None,
+            port: parse_port(port).map_err(Usage::new)?,
+        });
     }
     let spec = Spec::parse_any(typed).map_err(|why| Usage::new(format_args!("{why}; {FORM}")))?;
     let port = match (spec.host(), spec.single_port()) {
         (Host::Span { .. }, _) | (_, None) => {
-            return Err(Usage::new(format_args!("{} is not one address and one port: {FORM}", shown(typed))))
+            return Err(Usage::new(format_args!(
+                "{} is not one address and one port: {FORM}",
+                shown(typed)
+            )))
         }
         (_, Some(None)) => PORT,
         (_, Some(Some(port))) => port,
     };
-    Ok(ServerArgs { bind: Some(spec.host_text().to_owned()), port })
+    Ok(ServerArgs {
+        bind: Some(spec.host_text().to_owned()),
+        port,
+    })
 }
 
 #[cfg(test)]
@@ -87,7 +116,17 @@ mod tests {
 
     #[test]
     fn what_is_not_one_address_and_one_port_is_refused() {
-        for text in ["5201", ":0", ":65536", "10.0.0.0/24", "10.0.0.1:1,2", "10.0.0.1:", "", "a b", "10.0.0.256"] {
+        for text in [
+            "5201",
+            ":0",
+            ":65536",
+            "10.0.0.0/24",
+            "10.0.0.1:1,2",
+            "10.0.0.1:",
+            "",
+            "a b",
+            "10.0.0.256",
+        ] {
             assert!(parse(Some(text)).is_err(), "{text}");
         }
         assert!(parse(Some("5201")).is_err_and(|usage| usage.to_string().contains("did you mean :5201?")));

@@ -9,7 +9,10 @@ struct Nobody;
 
 impl Resolver for Nobody {
     fn resolve(&self, names: &[String], _: Duration) -> Vec<Result<Vec<SocketAddr>, String>> {
-        names.iter().map(|_| Ok(vec![SocketAddr::from(([10, 9, 0, 1], 0))])).collect()
+        names
+            .iter()
+            .map(|_| Ok(vec![SocketAddr::from(([10, 9, 0, 1], 0))]))
+            .collect()
     }
 }
 
@@ -17,14 +20,29 @@ fn here() -> LocalNet {
     let eth0 = LocalInterface {
         index: 2,
         name: "eth0".to_owned(),
-        addresses: vec![("10.0.0.7".parse().unwrap(), 24), ("fe80::7".parse().unwrap(), 64)],
+        addresses: vec![
+            ("10.0.0.7".parse().unwrap(), 24),
+            ("fe80::7".parse().unwrap(), 64),
+        ],
     };
-    let eth1 = LocalInterface { index: 3, name: "eth1".to_owned(), addresses: Vec::new() };
-    LocalNet { interfaces: vec![eth0, eth1], root: true, can_bind: |_| false, ..LocalNet::default() }
+    let eth1 = LocalInterface {
+        index: 3,
+        name: "eth1".to_owned(),
+        addresses: Vec::new(),
+    };
+    LocalNet {
+        interfaces: vec![eth0, eth1],
+        root: true,
+        can_bind: |_| false,
+        ..LocalNet::default()
+    }
 }
 
 fn words(line: &str) -> Vec<OsString> {
-    std::iter::once("rping").chain(line.split_whitespace()).map(OsString::from).collect()
+    std::iter::once("rping")
+        .chain(line.split_whitespace())
+        .map(OsString::from)
+        .collect()
 }
 
 fn invoked(line: &str) -> Result<Invocation, String> {
@@ -40,7 +58,9 @@ fn probe(line: &str) -> (Request, OutputOptions) {
 
 fn job_on(line: &str, local: &LocalNet) -> Result<Job, String> {
     match invoked(line)? {
-        Invocation::Probe { request, .. } => request.into_job(&Nobody, local).map_err(|usage| usage.to_string()),
+        Invocation::Probe { request, .. } => request
+            .into_job(&Nobody, local)
+            .map_err(|usage| usage.to_string()),
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -51,8 +71,13 @@ fn job(line: &str) -> Job {
 
 /// The one line with which `rping LINE` ends.
 fn refused(line: &str) -> String {
-    let said = job_on(line, &here()).map(|job| format!("{job:?}")).expect_err(line);
-    assert!(!said.is_empty() && !said.contains('\n') && !said.starts_with("error"), "{line}: {said}");
+    let said = job_on(line, &here())
+        .map(|job| format!("{job:?}"))
+        .expect_err(line);
+    assert!(
+        !said.is_empty() && !said.contains('\n') && !said.starts_with("error"),
+        "{line}: {said}"
+    );
     said
 }
 
@@ -75,9 +100,18 @@ fn flags_reach_the_job() {
     assert_eq!(job.stop, Stop::After(Duration::from_secs(90)));
     assert_eq!(job.pace, Pace::Every(Duration::from_millis(10)));
     assert_eq!(job.max_rate, Some(2000.0));
-    assert_eq!((job.timeout, job.warmup, job.size), (Duration::from_millis(500), 3, 1024));
-    assert_eq!((job.source, job.source_port), (Some("10.0.0.7".parse().unwrap()), Some(4000)));
-    assert_eq!((job.interface.as_deref(), job.ttl, job.dscp, job.df, job.mark), (Some("eth0"), Some(9), Some(46), true, Some(16)));
+    assert_eq!(
+        (job.timeout, job.warmup, job.size),
+        (Duration::from_millis(500), 3, 1024)
+    );
+    assert_eq!(
+        (job.source, job.source_port),
+        (Some("10.0.0.7".parse().unwrap()), Some(4000))
+    );
+    assert_eq!(
+        (job.interface.as_deref(), job.ttl, job.dscp, job.df, job.mark),
+        (Some("eth0"), Some(9), Some(46), true, Some(16))
+    );
 }
 
 #[test]
@@ -97,14 +131,17 @@ fn output_flags_reach_the_renderer() {
     assert_eq!(output("icmp h -o ndjson").format, Format::Ndjson);
     assert_eq!(output("icmp h -H").histogram, Some(output::Buckets::Equal(20)));
     assert_eq!(output("icmp -H 10 h").histogram, Some(output::Buckets::Equal(10)));
-    assert_eq!(output("icmp h -q --all --color never --timestamps -o csv"), OutputOptions {
-        format: Format::Csv,
-        quiet: true,
-        all: true,
-        histogram: None,
-        color: Color::Never,
-        timestamps: true,
-    });
+    assert_eq!(
+        output("icmp h -q --all --color never --timestamps -o csv"),
+        OutputOptions {
+            format: Format::Csv,
+            quiet: true,
+            all: true,
+            histogram: None,
+            color: Color::Never,
+            timestamps: true,
+        }
+    );
 }
 
 #[test]
@@ -118,7 +155,10 @@ fn an_interval_of_zero_is_a_closed_loop_and_lifts_the_bound() {
         assert_eq!((job.pace, job.max_rate), (Pace::WhenSettled, None));
     }
     assert_eq!(job("icmp h j -i 0 --max-rate 50").max_rate, Some(50.0));
-    assert_eq!(job("icmp h --rate 100k").pace, Pace::Every(Duration::from_micros(10)));
+    assert_eq!(
+        job("icmp h --rate 100k").pace,
+        Pace::Every(Duration::from_micros(10))
+    );
     assert_eq!(job("icmp h --rate 0.5").pace, Pace::Every(Duration::from_secs(2)));
     assert_eq!(job("icmp h -i 10us").pace, Pace::Every(Duration::from_micros(10)));
     assert_eq!(job("icmp h -i 1d -W 24h").timeout, Duration::from_secs(86_400));
@@ -127,13 +167,64 @@ fn an_interval_of_zero_is_a_closed_loop_and_lifts_the_bound() {
 #[test]
 fn numbers_out_of_bounds_are_refused() {
     for flags in [
-        "-n 0", "-n -5", "-n +5", "-n 18446744073709551616", "-n 0s", "-n 1.5", "-n x", "-n 101y", "-c 0", "-i -1",
-        "-i NaN", "-i inf", "-i 1e308", "-i 0.0000001", "-i 9999ns", "-i 86401", "-i 2d", "-i x", "--rate 0",
-        "--rate -1", "--rate nan", "--rate inf", "--rate 100001", "--rate 0.00001", "--max-rate -1", "--max-rate nan",
-        "-W 0", "-W -1", "-W 86401", "-W nan", "-w -1", "-w 1.5", "-w 1s", "-l -1", "-l 65528", "-l 1.5k",
-        "-l 99999999999999999999", "--ttl 0", "--ttl 256", "--ttl -1", "--ttl +1", "--dscp 64", "--dscp EFX",
-        "--mark -1", "--mark 4294967296", "-H 0", "-H 2,1", "--histogram=x", "-o xml", "-o", "-n", "--color red",
-        "-S", "-S x", "-S 10.0.0.7:0", "-S 10.0.0.7:65536", "-S 0.0.0.0", "-S 224.0.0.1",
+        "-n 0",
+        "-n -5",
+        "-n +5",
+        "-n 18446744073709551616",
+        "-n 0s",
+        "-n 1.5",
+        "-n x",
+        "-n 101y",
+        "-c 0",
+        "-i -1",
+        "-i NaN",
+        "-i inf",
+        "-i 1e308",
+        "-i 0.0000001",
+        "-i 9999ns",
+        "-i 86401",
+        "-i 2d",
+        "-i x",
+        "--rate 0",
+        "--rate -1",
+        "--rate nan",
+        "--rate inf",
+        "--rate 100001",
+        "--rate 0.00001",
+        "--max-rate -1",
+        "--max-rate nan",
+        "-W 0",
+        "-W -1",
+        "-W 86401",
+        "-W nan",
+        "-w -1",
+        "-w 1.5",
+        "-w 1s",
+        "-l -1",
+        "-l 65528",
+        "-l 1.5k",
+        "-l 99999999999999999999",
+        "--ttl 0",
+        "--ttl 256",
+        "--ttl -1",
+        "--ttl +1",
+        "--dscp 64",
+        "--dscp EFX",
+        "--mark -1",
+        "--mark 4294967296",
+        "-H 0",
+        "-H 2,1",
+        "--histogram=x",
+        "-o xml",
+        "-o",
+        "-n",
+        "--color red",
+        "-S",
+        "-S x",
+        "-S 10.0.0.7:0",
+        "-S 10.0.0.7:65536",
+        "-S 0.0.0.0",
+        "-S 224.0.0.1",
     ] {
         refused(&format!("udp h {flags}"));
     }
@@ -143,20 +234,49 @@ fn numbers_out_of_bounds_are_refused() {
 #[test]
 fn a_flag_given_twice_is_refused() {
     for flags in [
-        "-n 1 -n 1", "-n 1 -c 1", "-c 1 --count 1", "-q -q", "-qq", "-t -t", "-4 -4", "-H -H", "-H 5 --histogram 5",
-        "--json --json", "--json -o json", "-o json -o csv", "-l 1 -s 1", "--targets a --targets b", "--df --df",
-        "-I a -I b", "--color never --color never", "-i 1 --interval 2",
+        "-n 1 -n 1",
+        "-n 1 -c 1",
+        "-c 1 --count 1",
+        "-q -q",
+        "-qq",
+        "-t -t",
+        "-4 -4",
+        "-H -H",
+        "-H 5 --histogram 5",
+        "--json --json",
+        "--json -o json",
+        "-o json -o csv",
+        "-l 1 -s 1",
+        "--targets a --targets b",
+        "--df --df",
+        "-I a -I b",
+        "--color never --color never",
+        "-i 1 --interval 2",
     ] {
         let said = refused(&format!("icmp h {flags}"));
-        assert!(said.contains("twice") || flags == "--json -o json" && said.contains("contradict"), "{flags}: {said}");
+        assert!(
+            said.contains("twice") || flags == "--json -o json" && said.contains("contradict"),
+            "{flags}: {said}"
+        );
     }
 }
 
 #[test]
 fn flags_that_contradict_each_other_are_refused() {
-    for flags in ["-t -n 5", "-n 5s -t", "-i 1 --rate 1", "-4 -6", "--json -o text", "-4 -S ::1", "-I eth1 -S fe80::7%eth0"] {
+    for flags in [
+        "-t -n 5",
+        "-n 5s -t",
+        "-i 1 --rate 1",
+        "-4 -6",
+        "--json -o text",
+        "-4 -S ::1",
+        "-I eth1 -S fe80::7%eth0",
+    ] {
         let said = refused(&format!("icmp h {flags}"));
-        assert!(said.contains("contradict") || said.contains("is not IPv4"), "{flags}: {said}");
+        assert!(
+            said.contains("contradict") || said.contains("is not IPv4"),
+            "{flags}: {said}"
+        );
     }
     assert!(refused("icmp ::1 -S 10.0.0.7").contains("not IPv4"));
 }
@@ -164,9 +284,22 @@ fn flags_that_contradict_each_other_are_refused() {
 #[test]
 fn flags_without_a_meaning_to_the_probe_are_refused() {
     for line in [
-        "tcp h:1 -l 5", "arp h -l 5", "arp h --ttl 5", "arp h --dscp EF", "arp h --df", "tcp h:1 --broadcast",
-        "arp h --broadcast", "icmp h -S 10.0.0.7:5", "arp h -S 10.0.0.7:5", "icmp h --close fin", "tcp h:1 --protocol echo",
-        "server -n 5", "server --json", "udp --protocol tcp h", "tcp --close never h:1", "icmp h --save x",
+        "tcp h:1 -l 5",
+        "arp h -l 5",
+        "arp h --ttl 5",
+        "arp h --dscp EF",
+        "arp h --df",
+        "tcp h:1 --broadcast",
+        "arp h --broadcast",
+        "icmp h -S 10.0.0.7:5",
+        "arp h -S 10.0.0.7:5",
+        "icmp h --close fin",
+        "tcp h:1 --protocol echo",
+        "server -n 5",
+        "server --json",
+        "udp --protocol tcp h",
+        "tcp --close never h:1",
+        "icmp h --save x",
     ] {
         refused(line);
     }
@@ -176,7 +309,13 @@ fn flags_without_a_meaning_to_the_probe_are_refused() {
 fn sizes_end_where_the_protocol_ends() {
     assert_eq!(job("icmp 10.0.0.1 -l 65507").size, 65_507);
     assert_eq!(job("udp ::1 -l 65527").size, 65_527);
-    for line in ["icmp 10.0.0.1 -l 65508", "udp h -l 65508", "icmp ::1 -l 65528", "udp -4 h -l 65508", "icmp ::1 10.0.0.1 -l 65527"] {
+    for line in [
+        "icmp 10.0.0.1 -l 65508",
+        "udp h -l 65508",
+        "icmp ::1 -l 65528",
+        "udp -4 h -l 65508",
+        "icmp ::1 10.0.0.1 -l 65527",
+    ] {
         assert!(refused(line).contains("at most"), "{line}");
     }
     for line in ["udp --protocol echo h -l 15", "udp h:7 -l 15", "udp h:7,8 -l 0"] {
@@ -190,16 +329,47 @@ fn sizes_end_where_the_protocol_ends() {
 #[test]
 fn targets_that_are_none_are_refused() {
     for line in [
-        "icmp", "tcp", "", "icmp 445", "icmp h 10", "10", "icmp 0.0.0.0", "icmp ::", "h:0", "h:65536", "h:22,,80", "h:",
-        "10.0.0.0/0", "icmp 0.0.0.0/0", "icmp 10.0.0.1/24", "icmp h:80", "arp h:80", "tcp h", "fe80::1",
-        "icmp fe80::1%nope", "icmp 224.0.0.1", "icmp 255.255.255.255", "icmp 10.0.0.255", "h h:1", "icmp 10.0.0.0/11",
-        "icmp --targets /nonexistent", "--targets /nonexistent", "icmp --targets /",
+        "icmp",
+        "tcp",
+        "",
+        "icmp 445",
+        "icmp h 10",
+        "10",
+        "icmp 0.0.0.0",
+        "icmp ::",
+        "h:0",
+        "h:65536",
+        "h:22,,80",
+        "h:",
+        "10.0.0.0/0",
+        "icmp 0.0.0.0/0",
+        "icmp 10.0.0.1/24",
+        "icmp h:80",
+        "arp h:80",
+        "tcp h",
+        "fe80::1",
+        "icmp fe80::1%nope",
+        "icmp 224.0.0.1",
+        "icmp 255.255.255.255",
+        "icmp 10.0.0.255",
+        "h h:1",
+        "icmp 10.0.0.0/11",
+        "icmp --targets /nonexistent",
+        "--targets /nonexistent",
+        "icmp --targets /",
     ] {
         refused(line);
     }
     assert!(refused("445").contains("did you mean HOST:445, or -n 445s?"));
-    for empty in [vec!["rping", ""], vec!["rping", "icmp", ""], vec!["rping", "a b"], vec!["rping", "tcp", "\x1b[2J:1"]] {
-        let said = parse(empty.into_iter().map(OsString::from)).unwrap_err().to_string();
+    for empty in [
+        vec!["rping", ""],
+        vec!["rping", "icmp", ""],
+        vec!["rping", "a b"],
+        vec!["rping", "tcp", "\x1b[2J:1"],
+    ] {
+        let said = parse(empty.into_iter().map(OsString::from))
+            .unwrap_err()
+            .to_string();
         assert!(!said.contains(['\n', '\x1b']), "{said}");
     }
 }
@@ -215,29 +385,54 @@ fn an_unknown_flag_is_named_before_what_follows_it() {
 fn places_that_are_not_ours_are_refused() {
     assert!(refused("icmp h -I nope").contains("no interface is called 'nope'"));
     assert!(refused("icmp h -S 10.0.0.8").contains("no address of this host"));
-    assert_eq!(job("icmp h -S 127.0.0.9").source, Some("127.0.0.9".parse().unwrap()));
-    assert_eq!(job("icmp fe80::1 -S fe80::7%eth0").interface.as_deref(), Some("eth0"));
+    assert_eq!(
+        job("icmp h -S 127.0.0.9").source,
+        Some("127.0.0.9".parse().unwrap())
+    );
+    assert_eq!(
+        job("icmp fe80::1 -S fe80::7%eth0").interface.as_deref(),
+        Some("eth0")
+    );
     assert_eq!(job("icmp h -I 2").interface.as_deref(), Some("eth0"));
     assert_eq!(job("udp h -S 0.0.0.0:4000").source, None);
 }
 
 #[test]
 fn what_is_roots_stays_roots() {
-    let user = LocalNet { root: false, elevated: true, ..here() };
+    let user = LocalNet {
+        root: false,
+        elevated: true,
+        ..here()
+    };
     let said = |line| job_on(line, &user).unwrap_err();
     assert!(said("icmp 224.0.0.1 --broadcast").contains("root's"));
     assert!(said("icmp h -i 1999us").contains("root's"));
     assert!(said("icmp h -i 0").contains("root's"));
     assert!(job_on("icmp h -i 2ms", &user).is_ok());
     assert!(job_on("icmp 127.0.0.1 10.0.0.7 -i 0", &user).is_ok());
-    assert!(job_on("tcp h:1 -i 0", &user).is_ok(), "TCP takes no privilege, so none is lent");
-    assert!(job_on("icmp h -i 0", &LocalNet { elevated: false, ..user.clone() }).is_ok());
+    assert!(
+        job_on("tcp h:1 -i 0", &user).is_ok(),
+        "TCP takes no privilege, so none is lent"
+    );
+    assert!(job_on(
+        "icmp h -i 0",
+        &LocalNet {
+            elevated: false,
+            ..user.clone()
+        }
+    )
+    .is_ok());
 }
 
 #[test]
 fn a_bound_that_sets_the_pace_is_said() {
     assert!(job("icmp 10.1.0.0/20").notes[0].contains("each is probed every 4.096 s, not every 1s"));
-    for line in ["icmp 10.1.0.0/20 -n 1", "icmp 10.1.0.0/24", "icmp 10.1.0.0/20 --max-rate 0", "icmp 10.1.0.0/20 -i 0"] {
+    for line in [
+        "icmp 10.1.0.0/20 -n 1",
+        "icmp 10.1.0.0/24",
+        "icmp 10.1.0.0/20 --max-rate 0",
+        "icmp 10.1.0.0/20 -i 0",
+    ] {
         assert!(job(line).notes.is_empty(), "{line}");
     }
 }
@@ -251,24 +446,50 @@ fn a_list_joins_what_was_typed() {
     std::fs::write(file.path(), "# nothing\n").unwrap();
     assert!(refused(&format!("icmp --targets {}", file.path().display())).contains("names no target"));
     std::fs::write(file.path(), "a\n445\n").unwrap();
-    assert!(refused(&format!("icmp --targets {}", file.path().display())).contains("line 2: '445' is a number"));
+    assert!(
+        refused(&format!("icmp --targets {}", file.path().display())).contains("line 2: '445' is a number")
+    );
     assert_eq!(probe("icmp --targets -").0.list, Some(List::Stdin));
 }
 
 #[test]
 fn arguments_that_are_no_text_are_refused() {
     use std::os::unix::ffi::OsStringExt;
-    let argv = [OsString::from("rping"), OsString::from("-q"), OsString::from_vec(b"h\xff".to_vec())];
+    let argv = [
+        OsString::from("rping"),
+        OsString::from("-q"),
+        OsString::from_vec(b"h\xff".to_vec()),
+    ];
     let said = parse(argv.into_iter()).unwrap_err().to_string();
     assert!(said.starts_with("argument 2 is not valid UTF-8"), "{said}");
 }
 
 #[test]
 fn help_and_version_are_printed_not_refused() {
-    for line in ["-h", "--help", "help", "tcp -h", "help tcp", "-q -h h", "ping --help", "h -h", "-V", "--version"] {
-        assert!(matches!(invoked(line), Ok(Invocation::Print(text)) if text.len() > 5), "{line}");
+    for line in [
+        "-h",
+        "--help",
+        "help",
+        "tcp -h",
+        "help tcp",
+        "-q -h h",
+        "ping --help",
+        "h -h",
+        "-V",
+        "--version",
+    ] {
+        assert!(
+            matches!(invoked(line), Ok(Invocation::Print(text)) if text.len() > 5),
+            "{line}"
+        );
     }
-    assert_eq!(invoked("--version"), Ok(Invocation::Print(format!("rping {}\n", env!("CARGO_PKG_VERSION")))));
+    assert_eq!(
+        invoked("--version"),
+        Ok(Invocation::Print(format!(
+            "rping {}\n",
+            env!("CARGO_PKG_VERSION")
+        )))
+    );
     assert!(refused("help nonsense").contains("no such command"));
 }
 
@@ -281,7 +502,13 @@ fn commands_of_later_versions_are_said_to_be_missing() {
 #[test]
 fn the_server_listens_where_it_is_told() {
     assert_eq!(invoked("server"), Ok(Invocation::Server(ServerArgs::default())));
-    assert_eq!(invoked("server [::1]:6000"), Ok(Invocation::Server(ServerArgs { bind: Some("::1".into()), port: 6000 })));
+    assert_eq!(
+        invoked("server [::1]:6000"),
+        Ok(Invocation::Server(ServerArgs {
+            bind: Some("::1".into()),
+            port: 6000
+        }))
+    );
     let at = |line| match invoked(line) {
         Ok(Invocation::Server(args)) => args.addresses(&Nobody, &here()).unwrap(),
         other => panic!("{other:?}"),

@@ -22,7 +22,9 @@ impl Usage {
 
     /// One line out of any text. Everything a terminal would obey, line breaks included, is made visible.
     pub fn new(what: impl fmt::Display) -> Usage {
-        Usage { line: Escaped(&what.to_string()).to_string() }
+        Usage {
+            line: Escaped(&what.to_string()).to_string(),
+        }
     }
 
     /// The line with what it is about in front: `--targets hosts.txt: line 3: …`.
@@ -74,11 +76,15 @@ pub(crate) fn flatten(error: &clap::Error, help: &str) -> Usage {
             format!("no such flag here: {}{hint}", shown(&arg))
         }
         ErrorKind::ArgumentConflict => match flag(ContextKind::PriorArg) {
-            Some(other) if other != arg => format!("{arg} and {other} contradict each other: give one of them"),
+            Some(other) if other != arg => {
+                format!("{arg} and {other} contradict each other: give one of them")
+            }
             _ => format!("{arg} is given twice: once is enough"),
         },
         ErrorKind::InvalidValue | ErrorKind::NoEquals if value.is_empty() => {
-            let among = text(ContextKind::ValidValue).map(|all| format!(": one of {all}")).unwrap_or_default();
+            let among = text(ContextKind::ValidValue)
+                .map(|all| format!(": one of {all}"))
+                .unwrap_or_default();
             format!("{arg} needs a value{among}")
         }
         ErrorKind::InvalidValue => {
@@ -86,7 +92,9 @@ pub(crate) fn flatten(error: &clap::Error, help: &str) -> Usage {
             format!("{arg} {}: give one of {among}", shown(&value))
         }
         ErrorKind::ValueValidation => {
-            let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            let why = std::error::Error::source(error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
             format!("{arg} {}: {why}", shown(&value))
         }
         ErrorKind::InvalidSubcommand => {

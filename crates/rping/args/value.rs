@@ -23,7 +23,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if ["nan", "inf", "infinity"].contains(&text.to_ascii_lowercase().as_str()) {
         return Err(format!("a duration is finite: {FORM}"));
     }
-    let digits = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
+    let digits = text
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::len)
+        .max()
+        .unwrap_or(0);
     if text.len() > LONGEST || digits > DIGITS {
         return Err(format!("too many digits: use a larger unit; {FORM}"));
     }
@@ -41,7 +45,9 @@ fn is_decimal(text: &str) -> bool {
 fn seconds(text: &str) -> Result<Duration, String> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let whole = if whole.is_empty() { "0" } else { whole };
-    let whole: u64 = whole.parse().map_err(|_| "more seconds than there are".to_owned())?;
+    let whole: u64 = whole
+        .parse()
+        .map_err(|_| "more seconds than there are".to_owned())?;
     let mut nanos = 0u32;
     for place in 0..9 {
         let digit = fraction.as_bytes().get(place).map_or(0, |b| u32::from(b - b'0'));
@@ -68,7 +74,8 @@ pub(crate) fn whole(text: &str) -> Result<u64, String> {
     if !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err("give a whole number such as 10".to_owned());
     }
-    text.parse().map_err(|_| "the largest count is 18446744073709551615".to_owned())
+    text.parse()
+        .map_err(|_| "the largest count is 18446744073709551615".to_owned())
 }
 
 /// `-n`: a count of probes, or the time after which to stop.
@@ -78,7 +85,9 @@ pub(crate) fn stop(text: &str) -> Result<Stop, String> {
         return whole(text).map(Stop::Count);
     }
     if is_decimal(text) {
-        return Err(format!("a count is whole; to stop after that many seconds write {text}s"));
+        return Err(format!(
+            "a count is whole; to stop after that many seconds write {text}s"
+        ));
     }
     match duration(text) {
         Ok(time) => Ok(Stop::After(time)),
@@ -99,7 +108,9 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         return Err(FORM.to_owned());
     }
     let number: Option<usize> = digits.parse().ok();
-    number.and_then(|n| n.checked_mul(factor)).ok_or_else(|| "larger than any packet".to_owned())
+    number
+        .and_then(|n| n.checked_mul(factor))
+        .ok_or_else(|| "larger than any packet".to_owned())
 }
 
 /// Events per second, with k = 1000, m and g likewise, either case.
@@ -181,8 +192,13 @@ fn number(text: &str) -> Option<u32> {
 
 /// TTL or hop limit.
 pub(crate) fn ttl(text: &str) -> Result<u8, String> {
-    let ttl = if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None };
-    ttl.filter(|&ttl| ttl > 0).ok_or_else(|| "a TTL is a number from 1 to 255".to_owned())
+    let ttl = if text.bytes().all(|b| b.is_ascii_digit()) {
+        text.parse().ok()
+    } else {
+        None
+    };
+    ttl.filter(|&ttl| ttl > 0)
+        .ok_or_else(|| "a TTL is a number from 1 to 255".to_owned())
 }
 
 /// A DSCP by number (0 to 63) or by the name its RFC gives it: CS0 to CS7 and DF (RFC 2474), AF11 to AF43 (RFC 2597),
@@ -196,10 +212,12 @@ pub(crate) fn dscp(text: &str) -> Result<u8, String> {
         b"LE" => Some(1),
         b"DF" | b"BE" => Some(0),
         [b'C', b'S', class] => digit(*class, 0, 7).map(|class| class * 8),
-        [b'A', b'F', class, drop] => {
-            digit(*class, 1, 4).zip(digit(*drop, 1, 3)).map(|(class, drop)| class * 8 + drop * 2)
-        }
-        _ => number(text).and_then(|n| u8::try_from(n).ok()).filter(|&n| n < 64),
+        [b'A', b'F', class, drop] => digit(*class, 1, 4)
+            .zip(digit(*drop, 1, 3))
+            .map(|(class, drop)| class * 8 + drop * 2),
+        _ => number(text)
+            .and_then(|n| u8::try_from(n).ok())
+            .filter(|&n| n < 64),
     };
     value.ok_or_else(|| "a DSCP is a number from 0 to 63, or CS0-CS7, AF11-AF43, EF, VA, LE".to_owned())
 }
@@ -231,8 +249,27 @@ mod tests {
     #[test]
     fn what_is_no_duration_is_refused() {
         for text in [
-            "", "-1", "+1", "NaN", "nan", "inf", "-inf", "infinity", "1e308", "1e-3", "1,5", "1..2", ".", "abc", "5x",
-            "1.2.3", "0.0000000001", "18446744073709551616", "18446744073709551615s 1000000000ns", "١s", "ms",
+            "",
+            "-1",
+            "+1",
+            "NaN",
+            "nan",
+            "inf",
+            "-inf",
+            "infinity",
+            "1e308",
+            "1e-3",
+            "1,5",
+            "1..2",
+            ".",
+            "abc",
+            "5x",
+            "1.2.3",
+            "0.0000000001",
+            "18446744073709551616",
+            "18446744073709551615s 1000000000ns",
+            "١s",
+            "ms",
         ] {
             assert!(duration(text).is_err(), "{text}");
         }
@@ -245,7 +282,16 @@ mod tests {
         assert_eq!(stop("10s"), Ok(Stop::After(Duration::from_secs(10))));
         assert_eq!(stop("1m30s"), Ok(Stop::After(Duration::from_secs(90))));
         assert_eq!(stop("18446744073709551615"), Ok(Stop::Count(u64::MAX)));
-        for text in ["18446744073709551616", "+5", "-5", "2.5", "", "ten", "5 probes", "0x10"] {
+        for text in [
+            "18446744073709551616",
+            "+5",
+            "-5",
+            "2.5",
+            "",
+            "ten",
+            "5 probes",
+            "0x10",
+        ] {
             assert!(stop(text).is_err(), "{text}");
         }
         assert!(stop("2.5").unwrap_err().contains("2.5s"));
@@ -259,7 +305,16 @@ mod tests {
         assert_eq!(rate("10k"), Ok(10_000.0));
         assert_eq!(rate("1M"), Ok(1e6));
         assert_eq!(rate("0.5"), Ok(0.5));
-        for text in ["", "k", "-1", "+1", "1.5k", "99999999999999999999", "99999999999999999m", "8kb"] {
+        for text in [
+            "",
+            "k",
+            "-1",
+            "+1",
+            "1.5k",
+            "99999999999999999999",
+            "99999999999999999m",
+            "8kb",
+        ] {
             assert!(size(text).is_err(), "{text}");
         }
         for text in ["", "k", "-1", "nan", "inf", "1e3", "1kk", &"9".repeat(400)] {
@@ -270,12 +325,23 @@ mod tests {
     #[test]
     fn dscp_names_are_those_of_the_rfcs() {
         for (text, value) in [
-            ("CS0", 0), ("cs7", 56), ("AF11", 10), ("af43", 38), ("EF", 46), ("va", 44), ("LE", 1), ("df", 0),
-            ("0", 0), ("63", 63), ("0x2e", 46),
+            ("CS0", 0),
+            ("cs7", 56),
+            ("AF11", 10),
+            ("af43", 38),
+            ("EF", 46),
+            ("va", 44),
+            ("LE", 1),
+            ("df", 0),
+            ("0", 0),
+            ("63", 63),
+            ("0x2e", 46),
         ] {
             assert_eq!(dscp(text), Ok(value), "{text}");
         }
-        for text in ["64", "-1", "+1", "CS8", "AF14", "AF51", "AF10", "", "EFF", "0x", "0x40"] {
+        for text in [
+            "64", "-1", "+1", "CS8", "AF14", "AF51", "AF10", "", "EFF", "0x", "0x40",
+        ] {
             assert!(dscp(text).is_err(), "{text}");
         }
     }
@@ -283,9 +349,22 @@ mod tests {
     #[test]
     fn a_histogram_is_a_number_or_rising_bounds() {
         assert_eq!(buckets("20"), Ok(Buckets::Equal(20)));
-        assert_eq!(buckets("0.01,0.05,1"), Ok(Buckets::Bounds(vec![10_000, 50_000, 1_000_000])));
+        assert_eq!(
+            buckets("0.01,0.05,1"),
+            Ok(Buckets::Bounds(vec![10_000, 50_000, 1_000_000]))
+        );
         assert_eq!(buckets("0.5"), Ok(Buckets::Bounds(vec![500_000])));
-        for text in ["0", "10001", "1,1", "2,1", "1,,2", "", "a,b", "-1,2", "1,99999999999"] {
+        for text in [
+            "0",
+            "10001",
+            "1,1",
+            "2,1",
+            "1,,2",
+            "",
+            "a,b",
+            "-1,2",
+            "1,99999999999",
+        ] {
             assert!(buckets(text).is_err(), "{text}");
         }
     }
@@ -293,7 +372,16 @@ mod tests {
     #[test]
     fn an_address_after_a_histogram_flag_is_not_its_value() {
         assert!(is_buckets("10") && is_buckets("1,2.5"));
-        for word in ["10.0.0.1", "host", "", "::1", "10.0.0.0/24", "10ms", "fe80::1", "1,a"] {
+        for word in [
+            "10.0.0.1",
+            "host",
+            "",
+            "::1",
+            "10.0.0.0/24",
+            "10ms",
+            "fe80::1",
+            "1,a",
+        ] {
             assert!(!is_buckets(word), "{word}");
         }
     }

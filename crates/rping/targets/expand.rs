@@ -44,50 +44,79 @@ pub(crate) fn expand(
     resolver: &dyn Resolver,
     local: &LocalNet,
 ) -> Result<Expanded, Usage> {
-    let total = specs.iter().fold(0u128, |sum, spec| sum.saturating_add(spec.count()));
+    let total = specs
+        .iter()
+        .fold(0u128, |sum, spec| sum.saturating_add(spec.count()));
     if total > MOST.into() {
         let subject = match specs {
             [only] => shown(only.text()),
             _ => "these".to_owned(),
         };
-        let total = if total == u128::MAX { "more than can be counted".to_owned() } else { total.to_string() };
+        let total = if total == u128::MAX {
+            "more than can be counted".to_owned()
+        } else {
+            total.to_string()
+        };
         return Err(Usage::new(format_args!(
             "{subject}: {total} targets; a run has at most {MOST}: probe a smaller block"
         )));
     }
     let answers = resolve(specs, resolver);
     let mut services = HashMap::new();
-    let mut out = Expanded { targets: Vec::with_capacity(usize::try_from(total).unwrap_or(0)), notes: Vec::new() };
+    let mut out = Expanded {
+        targets: Vec::with_capacity(usize::try_from(total).unwrap_or(0)),
+        notes: Vec::new(),
+    };
     for spec in specs {
         let ports = ports(spec, rules.kind, local, &mut services)?;
-        let one = Member { spec, ports: &ports, rules, local };
+        let one = Member {
+            spec,
+            ports: &ports,
+            rules,
+            local,
+        };
         match spec.host() {
             Host::Address { ip, zone } => {
                 let scope = zone.as_deref().map(|zone| local.zone(zone)).transpose();
                 let placed = scope.and_then(|scope| one.place(*ip, scope));
-                one.push(placed.map_err(|why| Usage::about(shown(spec.text()), why))?, &mut out.targets);
+                one.push(
+                    placed.map_err(|why| Usage::about(shown(spec.text()), why))?,
+                    &mut out.targets,
+                );
             }
             Host::Name(name) => {
-                let answer = answers.get(name.as_str()).cloned().unwrap_or_else(|| Err("not looked up".to_owned()));
+                let answer = answers
+                    .get(name.as_str())
+                    .cloned()
+                    .unwrap_or_else(|| Err("not looked up".to_owned()));
                 match answer.and_then(|found| one.choose(&found)) {
-                    Ok(found) => found.into_iter().for_each(|address| one.push(address, &mut out.targets)),
+                    Ok(found) => found
+                        .into_iter()
+                        .for_each(|address| one.push(address, &mut out.targets)),
                     Err(why) => one.push_error(&why, &mut out.targets),
                 }
             }
             Host::Span { first, last } => one.span(*first, *last, &mut out)?,
         }
         if out.targets.len() as u64 > MOST {
-            return Err(Usage::new(format_args!("more than {MOST} targets: probe them in several runs")));
+            return Err(Usage::new(format_args!(
+                "more than {MOST} targets: probe them in several runs"
+            )));
         }
     }
     if out.targets.is_empty() {
-        return Err(Usage::new("nothing is left to probe: network and broadcast addresses of our subnets are skipped"));
+        return Err(Usage::new(
+            "nothing is left to probe: network and broadcast addresses of our subnets are skipped",
+        ));
     }
     Ok(out)
 }
 
 /// Looks each distinct name up once.
-fn resolve<'a>(specs: &'a [Spec], resolver: &dyn Resolver) -> HashMap<&'a str, Result<Vec<SocketAddr>, String>> {
+fn resolve<'a>(
+    specs: &'a [Spec],
+    resolver: &dyn Resolver,
+) -> HashMap<&'a str, Result<Vec<SocketAddr>, String>> {
     let mut seen = HashMap::new();
     let mut names: Vec<String> = Vec::new();
     for spec in specs {
@@ -104,7 +133,9 @@ fn resolve<'a>(specs: &'a [Spec], resolver: &dyn Resolver) -> HashMap<&'a str, R
     let patience = if specs.len() == 1 { ALONE } else { PATIENCE };
     let mut answers = resolver.resolve(&names, patience);
     answers.resize(names.len(), Err("name does not resolve (no answer)".to_owned()));
-    seen.into_iter().map(|(name, at)| (name, answers[at].clone())).collect()
+    seen.into_iter()
+        .map(|(name, at)| (name, answers[at].clone()))
+        .collect()
 }
 
 /// The ports of a target: as written, or the default of what is spoken.
@@ -118,8 +149,16 @@ fn ports(
     let host = spec.host_text();
     let (protocol, default) = match kind {
         Kind::Icmp | Kind::Arp if spec.ports().is_empty() => return Ok(vec![(0, "".into())]),
-        Kind::Icmp => return refuse(format!("ICMP knows no ports: give {host} alone, or use rping tcp")),
-        Kind::Arp => return refuse(format!("ARP and NDP know no ports: give {host} alone, or use rping tcp")),
+        Kind::Icmp => {
+            return refuse(format!(
+                "ICMP knows no ports: give {host} alone, or use rping tcp"
+            ))
+        }
+        Kind::Arp => {
+            return refuse(format!(
+                "ARP and NDP know no ports: give {host} alone, or use rping tcp"
+            ))
+        }
         Kind::Tcp => ("tcp", None),
         Kind::Udp(UdpProtocol::Auto) => ("udp", Some(crate::args::SERVER_PORT)),
         Kind::Udp(UdpProtocol::Echo) => ("udp", Some(7)),
@@ -135,13 +174,21 @@ fn ports(
     let mut ports = Vec::new();
     for entry in spec.ports() {
         match entry {
-            Ports::Range(low, high) => ports.extend((*low..=*high).map(|port| (port, port.to_string().into()))),
+            Ports::Range(low, high) => {
+                ports.extend((*low..=*high).map(|port| (port, port.to_string().into())))
+            }
             Ports::Service(name) => {
-                let known =
-                    *services.entry(name.clone()).or_insert_with(|| services::port(&local.services, name, protocol));
+                let known = *services
+                    .entry(name.clone())
+                    .or_insert_with(|| services::port(&local.services, name, protocol));
                 match known {
                     Some(port) => ports.push((port, name.as_str().into())),
-                    None => return refuse(format!("no service is called {}: give the port's number", shown(name))),
+                    None => {
+                        return refuse(format!(
+                            "no service is called {}: give the port's number",
+                            shown(name)
+                        ))
+                    }
                 }
             }
         }
@@ -180,15 +227,17 @@ impl Member<'_> {
     /// The address with the link it is on, where it needs one.
     fn on_link(&self, ip: IpAddr, scope: Option<u32>) -> Result<SocketAddr, String> {
         match ip {
-            IpAddr::V6(v6) if needs_zone(v6) => match (scope.filter(|&scope| scope != 0), self.rules.interface) {
-                (Some(scope), Some(named)) if scope != named => {
-                    Err("its zone and -I name two different interfaces".to_owned())
-                }
-                (Some(scope), _) | (None, Some(scope)) => Ok(socket_address(ip, 0, scope)),
-                (None, None) => Err(format!(
+            IpAddr::V6(v6) if needs_zone(v6) => {
+                match (scope.filter(|&scope| scope != 0), self.rules.interface) {
+                    (Some(scope), Some(named)) if scope != named => {
+                        Err("its zone and -I name two different interfaces".to_owned())
+                    }
+                    (Some(scope), _) | (None, Some(scope)) => Ok(socket_address(ip, 0, scope)),
+                    (None, None) => Err(format!(
                     "a link-local address exists on every link: say which one, as in {v6}%eth0, or with -I"
                 )),
-            },
+                }
+            }
             _ => Ok(socket_address(ip, 0, 0)),
         }
     }
@@ -196,7 +245,14 @@ impl Member<'_> {
     /// Refuses addresses behind which stands more than one host.
     fn refuse_many(&self, ip: IpAddr) -> Result<(), String> {
         let remedy = if self.rules.kind == Kind::Tcp || self.rules.kind == Kind::Arp {
-            format!("{} asks one host", if self.rules.kind == Kind::Tcp { "TCP" } else { "ARP" })
+            format!(
+                "{} asks one host",
+                if self.rules.kind == Kind::Tcp {
+                    "TCP"
+                } else {
+                    "ARP"
+                }
+            )
         } else {
             "--broadcast allows it".to_owned()
         };
@@ -215,7 +271,8 @@ impl Member<'_> {
 
     /// The addresses of a name that are probed.
     fn choose(&self, found: &[SocketAddr]) -> Result<Vec<SocketAddr>, String> {
-        let of_family = |address: &&SocketAddr| self.rules.family.is_none_or(|family| family.holds(address.ip()));
+        let of_family =
+            |address: &&SocketAddr| self.rules.family.is_none_or(|family| family.holds(address.ip()));
         let mut chosen = Vec::new();
         let mut refusal = None;
         for address in found.iter().filter(of_family) {
@@ -237,7 +294,9 @@ impl Member<'_> {
         }
         Err(match (refusal, self.rules.family) {
             (Some(why), _) => why,
-            (None, Some(family)) if !found.is_empty() => format!("name does not resolve (it has no {family} address)"),
+            (None, Some(family)) if !found.is_empty() => {
+                format!("name does not resolve (it has no {family} address)")
+            }
             (None, _) => "name does not resolve (it has no address)".to_owned(),
         })
     }
@@ -264,14 +323,24 @@ impl Member<'_> {
             let mut address = address;
             address.set_port(port.0);
             let from_block = self.listed() || matches!(self.spec.host(), Host::Span { .. });
-            targets.push(Target { name: self.name(port), address: Some(address), error: None, from_block });
+            targets.push(Target {
+                name: self.name(port),
+                address: Some(address),
+                error: None,
+                from_block,
+            });
         }
     }
 
     fn push_error(&self, why: &str, targets: &mut Vec<Target>) {
         for port in self.ports {
             let name = self.name(port);
-            targets.push(Target { name, address: None, error: Some(why.into()), from_block: self.listed() });
+            targets.push(Target {
+                name,
+                address: None,
+                error: Some(why.into()),
+                from_block: self.listed(),
+            });
         }
     }
 
@@ -281,19 +350,28 @@ impl Member<'_> {
         self.refuse_family(first).map_err(refuse)?;
         match (first, last) {
             (IpAddr::V4(first), IpAddr::V4(last)) => {
-                if !self.rules.broadcast && (first.is_multicast() || last.is_multicast() || last.is_broadcast()) {
-                    return Err(refuse("it holds multicast or broadcast addresses: --broadcast allows them".to_owned()));
+                if !self.rules.broadcast
+                    && (first.is_multicast() || last.is_multicast() || last.is_broadcast())
+                {
+                    return Err(refuse(
+                        "it holds multicast or broadcast addresses: --broadcast allows them".to_owned(),
+                    ));
                 }
                 let skipped = self.skipped(first, last, &mut out.notes);
                 for bits in first.to_bits()..=last.to_bits() {
                     if skipped.binary_search(&bits).is_err() {
-                        self.push(socket_address(Ipv4Addr::from_bits(bits).into(), 0, 0), &mut out.targets);
+                        self.push(
+                            socket_address(Ipv4Addr::from_bits(bits).into(), 0, 0),
+                            &mut out.targets,
+                        );
                     }
                 }
             }
             (IpAddr::V6(first), IpAddr::V6(last)) => {
                 for bits in first.to_bits()..=last.to_bits() {
-                    let placed = self.place(Ipv6Addr::from_bits(bits).into(), None).map_err(refuse)?;
+                    let placed = self
+                        .place(Ipv6Addr::from_bits(bits).into(), None)
+                        .map_err(refuse)?;
                     self.push(placed, &mut out.targets);
                 }
             }
@@ -317,7 +395,12 @@ impl Member<'_> {
             if !notes.contains(&note) {
                 notes.push(note);
             }
-            skipped.extend([network, broadcast].iter().filter(|ip| inside(ip)).map(|ip| ip.to_bits()));
+            skipped.extend(
+                [network, broadcast]
+                    .iter()
+                    .filter(|ip| inside(ip))
+                    .map(|ip| ip.to_bits()),
+            );
         }
         skipped.sort_unstable();
         skipped

@@ -24,22 +24,32 @@ pub(crate) fn read(source: impl Read, name: &dyn Display) -> Result<Vec<Spec>, U
     for number in 1u64.. {
         line.clear();
         let got = (&mut source).take(MOST_LINE + 1).read_until(b'\n', &mut line);
-        let got = got.map_err(|error| Usage::about(name, format_args!("cannot be read: {}", plain(&error))))?;
+        let got =
+            got.map_err(|error| Usage::about(name, format_args!("cannot be read: {}", plain(&error))))?;
         if got == 0 {
             break;
         }
         let wrong = |why: &dyn Display| Usage::about(name, format_args!("line {number}: {why}"));
         bytes = bytes.saturating_add(got as u64);
         if bytes > MOST_BYTES {
-            return Err(Usage::about(name, "more than 64 MiB: no list of targets is that long"));
+            return Err(Usage::about(
+                name,
+                "more than 64 MiB: no list of targets is that long",
+            ));
         }
         if got as u64 > MOST_LINE {
-            return Err(wrong(&format_args!("longer than {MOST_LINE} bytes: give one target a line")));
+            return Err(wrong(&format_args!(
+                "longer than {MOST_LINE} bytes: give one target a line"
+            )));
         }
         let Ok(text) = std::str::from_utf8(&line) else {
             return Err(wrong(&"not valid UTF-8: give one target a line, as text"));
         };
-        let text = if number == 1 { text.strip_prefix('\u{feff}').unwrap_or(text) } else { text };
+        let text = if number == 1 {
+            text.strip_prefix('\u{feff}').unwrap_or(text)
+        } else {
+            text
+        };
         let text = text.split('#').next().unwrap_or_default().trim();
         if text.is_empty() {
             continue;
@@ -47,7 +57,9 @@ pub(crate) fn read(source: impl Read, name: &dyn Display) -> Result<Vec<Spec>, U
         let spec = Spec::parse(text).map_err(|why| wrong(&why))?;
         targets = targets.saturating_add(spec.count());
         if targets > MOST.into() {
-            return Err(wrong(&format_args!("more than {MOST} targets: probe them in several runs")));
+            return Err(wrong(&format_args!(
+                "more than {MOST} targets: probe them in several runs"
+            )));
         }
         specs.push(spec);
     }
@@ -67,7 +79,10 @@ mod tests {
     #[test]
     fn comments_blank_lines_and_foreign_line_ends_are_no_targets() {
         let list = b"\xef\xbb\xbfa # first\r\n\n  # nothing\n\tb:80  \n10.0.0.0/30#x";
-        assert_eq!(texts(list), Ok(vec!["a".into(), "b:80".into(), "10.0.0.0/30".into()]));
+        assert_eq!(
+            texts(list),
+            Ok(vec!["a".into(), "b:80".into(), "10.0.0.0/30".into()])
+        );
         assert_eq!(texts(b""), Ok(vec![]));
     }
 
@@ -78,7 +93,10 @@ mod tests {
             (b"a\n\n\xff\xfe\n", "hosts.txt: line 3: not valid UTF-8"),
             (b"10.0.0.1/24", "hosts.txt: line 1: "),
             (b"a\0b", "hosts.txt: line 1: "),
-            (b"10.0.0.0/12:80\n10.16.0.0/12\n", "hosts.txt: line 2: more than 1048576 targets"),
+            (
+                b"10.0.0.0/12:80\n10.16.0.0/12\n",
+                "hosts.txt: line 2: more than 1048576 targets",
+            ),
         ] {
             let said = texts(list).unwrap_err();
             assert!(said.starts_with(begins), "{said}");
@@ -96,7 +114,9 @@ mod tests {
         struct Lines;
         impl Read for Lines {
             fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-                buffer.fill(b'\n');
+                buffer.fill(b' ');
+                buffer[buffer.len() - 1] = b'\n';
+                buffer.chunks_mut(4000).for_each(|line| line[0] = b'\n');
                 Ok(buffer.len())
             }
         }

@@ -52,10 +52,19 @@ impl LocalNet {
         let interface = |interface: rping_net::iface::Interface| LocalInterface {
             index: interface.index,
             name: interface.name,
-            addresses: interface.addresses.iter().map(|own| (own.address, own.prefix)).collect(),
+            addresses: interface
+                .addresses
+                .iter()
+                .map(|own| (own.address, own.prefix))
+                .collect(),
         };
         let (root, elevated) = privilege(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
-        LocalNet { interfaces: found.into_iter().map(interface).collect(), root, elevated, ..LocalNet::default() }
+        LocalNet {
+            interfaces: found.into_iter().map(interface).collect(),
+            root,
+            elevated,
+            ..LocalNet::default()
+        }
     }
 
     /// The index of the interface that a zone names, by name or by number.
@@ -63,6 +72,9 @@ impl LocalNet {
     /// # Errors
     /// No interface bears the name or number.
     pub(crate) fn zone(&self, zone: &str) -> Result<u32, String> {
+        if let (true, Ok(index)) = (self.interfaces.is_empty(), zone.parse()) {
+            return Ok(index);
+        }
         self.interface(zone).map(|interface| interface.index)
     }
 
@@ -73,38 +85,61 @@ impl LocalNet {
     pub(crate) fn interface(&self, name: &str) -> Result<&LocalInterface, String> {
         let number = name.parse().ok();
         let by_name = self.interfaces.iter().find(|interface| interface.name == name);
-        by_name.or_else(|| self.interfaces.iter().find(|interface| Some(interface.index) == number)).ok_or_else(|| {
-            let names: Vec<&str> = self.interfaces.iter().take(8).map(|i| i.name.as_str()).collect();
-            let known = if names.is_empty() { String::new() } else { format!(": there are {}", names.join(", ")) };
-            format!("no interface is called {}{known}", shown(name))
-        })
+        by_name
+            .or_else(|| {
+                self.interfaces
+                    .iter()
+                    .find(|interface| Some(interface.index) == number)
+            })
+            .ok_or_else(|| {
+                let names: Vec<&str> = self.interfaces.iter().take(8).map(|i| i.name.as_str()).collect();
+                let known = if names.is_empty() {
+                    String::new()
+                } else {
+                    format!(": there are {}", names.join(", "))
+                };
+                format!("no interface is called {}{known}", shown(name))
+            })
     }
 
     /// Whether packets to it stay on this host.
     pub(crate) fn is_own(&self, ip: IpAddr) -> bool {
-        ip.is_loopback() || self.interfaces.iter().flat_map(|i| &i.addresses).any(|&(own, _)| own == ip)
+        ip.is_loopback()
+            || self
+                .interfaces
+                .iter()
+                .flat_map(|i| &i.addresses)
+                .any(|&(own, _)| own == ip)
     }
 
     /// The IPv4 subnets of this host that have a network and a broadcast address: their first and last address, and
     /// the interface.
     pub(crate) fn subnets(&self) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr, &LocalInterface)> {
         self.interfaces.iter().flat_map(|interface| {
-            interface.addresses.iter().filter_map(move |&(own, prefix)| match own {
-                // A /31 has two hosts and neither special address (RFC 3021); a /32 is one host.
-                IpAddr::V4(own) if prefix <= 30 => {
-                    let hosts = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-                    let (network, broadcast) = (own.to_bits() & !hosts, own.to_bits() | hosts);
-                    Some((Ipv4Addr::from(network), Ipv4Addr::from(broadcast), interface))
-                }
-                _ => None,
-            })
+            interface
+                .addresses
+                .iter()
+                .filter_map(move |&(own, prefix)| match own {
+                    // A /31 has two hosts and neither special address (RFC 3021); a /32 is one host.
+                    IpAddr::V4(own) if prefix <= 30 => {
+                        let hosts = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+                        let (network, broadcast) = (own.to_bits() & !hosts, own.to_bits() | hosts);
+                        Some((Ipv4Addr::from(network), Ipv4Addr::from(broadcast), interface))
+                    }
+                    _ => None,
+                })
         })
     }
 }
 
 /// Whether the user is root, and whether the process may do more than its user: from `/proc/self/status`.
 fn privilege(status: &str) -> (bool, bool) {
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
+    };
     // Real, effective, saved, file system.
     let root = field("Uid:").and_then(|ids| ids.split_whitespace().next()) == Some("0");
     let capable = field("CapPrm:").is_some_and(|caps| caps.bytes().any(|b| b != b'0'));
@@ -116,15 +151,33 @@ mod tests {
     use super::*;
 
     fn net(addresses: &[(&str, u8)]) -> LocalNet {
-        let addresses = addresses.iter().map(|&(ip, prefix)| (ip.parse().unwrap(), prefix)).collect();
-        let interface = LocalInterface { index: 7, name: "eth7".to_owned(), addresses };
-        LocalNet { interfaces: vec![interface], ..LocalNet::default() }
+        let addresses = addresses
+            .iter()
+            .map(|&(ip, prefix)| (ip.parse().unwrap(), prefix))
+            .collect();
+        let interface = LocalInterface {
+            index: 7,
+            name: "eth7".to_owned(),
+            addresses,
+        };
+        LocalNet {
+            interfaces: vec![interface],
+            ..LocalNet::default()
+        }
     }
 
     #[test]
     fn a_subnets_ends_are_known_where_it_has_them() {
-        let net = net(&[("10.0.0.7", 24), ("10.1.0.1", 31), ("10.2.0.1", 32), ("2001:db8::1", 64)]);
-        let ends: Vec<_> = net.subnets().map(|(first, last, _)| (first.to_string(), last.to_string())).collect();
+        let net = net(&[
+            ("10.0.0.7", 24),
+            ("10.1.0.1", 31),
+            ("10.2.0.1", 32),
+            ("2001:db8::1", 64),
+        ]);
+        let ends: Vec<_> = net
+            .subnets()
+            .map(|(first, last, _)| (first.to_string(), last.to_string()))
+            .collect();
         assert_eq!(ends, [("10.0.0.0".to_owned(), "10.0.0.255".to_owned())]);
     }
 
@@ -140,8 +193,14 @@ mod tests {
     #[test]
     fn file_capabilities_make_a_user_more_than_a_user() {
         assert_eq!(privilege("Uid:\t0\t0\t0\t0\nCapPrm:\t00ff\n"), (true, false));
-        assert_eq!(privilege("Uid:\t1000\t1000\t1000\t1000\nCapPrm:\t0000000000002000\n"), (false, true));
-        assert_eq!(privilege("Uid:\t1000\t1000\t1000\t1000\nCapPrm:\t0000000000000000\n"), (false, false));
+        assert_eq!(
+            privilege("Uid:\t1000\t1000\t1000\t1000\nCapPrm:\t0000000000002000\n"),
+            (false, true)
+        );
+        assert_eq!(
+            privilege("Uid:\t1000\t1000\t1000\t1000\nCapPrm:\t0000000000000000\n"),
+            (false, false)
+        );
         assert_eq!(privilege("Uid:\t1000\t0\t0\t0\nCapPrm:\t01ff\n"), (false, true));
         assert_eq!(privilege(""), (false, false));
     }

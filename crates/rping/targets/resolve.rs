@@ -43,7 +43,10 @@ impl std::fmt::Debug for SystemResolver {
 
 impl Default for SystemResolver {
     fn default() -> SystemResolver {
-        SystemResolver { lookup: Arc::new(look_up), overall: OVERALL }
+        SystemResolver {
+            lookup: Arc::new(look_up),
+            overall: OVERALL,
+        }
     }
 }
 
@@ -52,7 +55,9 @@ fn look_up(name: &str) -> Answer {
         Ok(found) => Ok(found.collect()),
         Err(error) => {
             let error = error.to_string();
-            let why = error.strip_prefix("failed to lookup address information: ").unwrap_or(&error);
+            let why = error
+                .strip_prefix("failed to lookup address information: ")
+                .unwrap_or(&error);
             Err(format!("name does not resolve ({why})"))
         }
     }
@@ -88,7 +93,11 @@ impl Work {
                 }
             }
         };
-        std::thread::Builder::new().name("resolve".to_owned()).stack_size(STACK).spawn(run).is_ok()
+        std::thread::Builder::new()
+            .name("resolve".to_owned())
+            .stack_size(STACK)
+            .spawn(run)
+            .is_ok()
     }
 
     fn waiting(&self) -> bool {
@@ -102,8 +111,11 @@ fn nanos(duration: Duration) -> u64 {
 
 impl Resolver for SystemResolver {
     fn resolve(&self, names: &[String], patience: Duration) -> Vec<Answer> {
-        let work =
-            Arc::new(Work { names: names.to_vec(), next: AtomicUsize::new(0), lookup: Arc::clone(&self.lookup) });
+        let work = Arc::new(Work {
+            names: names.to_vec(),
+            next: AtomicUsize::new(0),
+            lookup: Arc::clone(&self.lookup),
+        });
         let mut answers: Vec<Option<Answer>> = vec![None; names.len()];
         let (sender, events) = mpsc::channel();
         let mut threads = 0;
@@ -118,7 +130,9 @@ impl Resolver for SystemResolver {
                 wanted -= 1;
                 threads += usize::from(work.start(&sender));
             }
-            let wait = Duration::from_millis(50).min(patience).max(Duration::from_millis(1));
+            let wait = Duration::from_millis(50)
+                .min(patience)
+                .max(Duration::from_millis(1));
             let event = events.recv_timeout(wait).ok();
             let now = Clock::new().now();
             match event {
@@ -150,8 +164,12 @@ impl Resolver for SystemResolver {
                 break;
             }
         }
-        let unanswered = || Err("name does not resolve (the name service is too slow for so many names)".to_owned());
-        answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
+        let unanswered =
+            || Err("name does not resolve (the name service is too slow for so many names)".to_owned());
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(unanswered))
+            .collect()
     }
 }
 
@@ -160,7 +178,10 @@ mod tests {
     use super::*;
 
     fn resolver(lookup: impl Fn(&str) -> Answer + Send + Sync + 'static) -> SystemResolver {
-        SystemResolver { lookup: Arc::new(lookup), overall: OVERALL }
+        SystemResolver {
+            lookup: Arc::new(lookup),
+            overall: OVERALL,
+        }
     }
 
     fn names(of: impl Iterator<Item = usize>) -> Vec<String> {
@@ -175,7 +196,10 @@ mod tests {
     }
 
     fn address(n: &str) -> Answer {
-        Ok(vec![SocketAddr::from(([10, 0, 0, n.parse::<u16>().unwrap() as u8], 0))])
+        Ok(vec![SocketAddr::from((
+            [10, 0, 0, n.parse::<u16>().unwrap() as u8],
+            0,
+        ))])
     }
 
     #[test]
@@ -191,7 +215,13 @@ mod tests {
     #[test]
     fn more_dead_names_than_workers_do_not_starve_the_live_ones() {
         let dead = WORKERS * 2;
-        let resolver = resolver(move |name| if name.parse::<usize>().unwrap() < dead { stuck() } else { address(name) });
+        let resolver = resolver(move |name| {
+            if name.parse::<usize>().unwrap() < dead {
+                stuck()
+            } else {
+                address(name)
+            }
+        });
         let answers = resolver.resolve(&names(0..dead + 20), Duration::from_millis(50));
         assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 20);
     }
@@ -217,7 +247,11 @@ mod tests {
         // The root label's neighbour `.invalid` never exists (RFC 6761 section 6.4); without a name server nor does it.
         let names = ["localhost".to_owned(), "rping-no-such-name.invalid".to_owned()];
         let answers = SystemResolver::default().resolve(&names, Duration::from_secs(20));
-        assert!(answers[0].as_ref().is_ok_and(|found| found.iter().all(|address| address.ip().is_loopback())));
-        assert!(answers[1].as_ref().is_err_and(|why| why.starts_with("name does not resolve (")));
+        assert!(answers[0]
+            .as_ref()
+            .is_ok_and(|found| found.iter().all(|address| address.ip().is_loopback())));
+        assert!(answers[1]
+            .as_ref()
+            .is_err_and(|why| why.starts_with("name does not resolve (")));
     }
 }

@@ -45,8 +45,15 @@ const KNOWN: [(&str, u16); 32] = [
 
 /// The port of a service: from the file for this protocol, else from the file for another, else a well-known one.
 pub(super) fn port(file: &Path, name: &str, protocol: &str) -> Option<u16> {
-    let listed = File::open(file).ok().and_then(|file| look_up(BufReader::new(file.take(MOST)), name, protocol));
-    listed.or_else(|| KNOWN.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|&(_, port)| port))
+    let listed = File::open(file)
+        .ok()
+        .and_then(|file| look_up(BufReader::new(file.take(MOST)), name, protocol));
+    listed.or_else(|| {
+        KNOWN
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|&(_, port)| port)
+    })
 }
 
 /// Reads lines such as `https 443/tcp www-s # comment` (services(5)).
@@ -55,12 +62,18 @@ fn look_up(file: impl BufRead, name: &str, protocol: &str) -> Option<u16> {
     for line in file.split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
         let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-        let (Some(service), Some(at)) = (words.next(), words.next()) else { continue };
+        let (Some(service), Some(at)) = (words.next(), words.next()) else {
+            continue;
+        };
         if service != name && !words.any(|alias| alias == name) {
             continue;
         }
-        let Some((port, for_protocol)) = at.split_once('/') else { continue };
-        let Some(port) = port.parse().ok().filter(|&port| port > 0) else { continue };
+        let Some((port, for_protocol)) = at.split_once('/') else {
+            continue;
+        };
+        let Some(port) = port.parse().ok().filter(|&port| port > 0) else {
+            continue;
+        };
         if for_protocol == protocol {
             return Some(port);
         }

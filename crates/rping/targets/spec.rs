@@ -60,7 +60,10 @@ impl Spec {
         };
         // An absurdly large block is better told so.
         if unspecified && spec.hosts() <= super::MOST.into() {
-            return Err(format!("{} is no host: it stands for every address; name one", shown(text)));
+            return Err(format!(
+                "{} is no host: it stands for every address; name one",
+                shown(text)
+            ));
         }
         Ok(spec)
     }
@@ -74,12 +77,22 @@ impl Spec {
             return Err(format!("{} holds {odd:?}: one target has no blanks", shown(text)));
         }
         if is_number(text) {
-            let host = if parse_port(text).is_ok() { format!("HOST:{text}, or ") } else { String::new() };
-            return Err(format!("{} is a number, not a host: did you mean {host}-n {text}s?", shown(text)));
+            let host = if parse_port(text).is_ok() {
+                format!("HOST:{text}, or ")
+            } else {
+                String::new()
+            };
+            return Err(format!(
+                "{} is a number, not a host: did you mean {host}-n {text}s?",
+                shown(text)
+            ));
         }
         if let Some((_, rest)) = text.split_once("://") {
             let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            return Err(format!("{} is a URL: give the host and port alone, as in {host}:443", shown(text)));
+            return Err(format!(
+                "{} is a URL: give the host and port alone, as in {host}:443",
+                shown(text)
+            ));
         }
         let (host_text, port_text) = split(text)?;
         let host = parse_host(host_text).map_err(|why| format!("{}: {why}", shown(text)))?;
@@ -87,7 +100,12 @@ impl Spec {
             Some(list) => parse_ports(list).map_err(|why| format!("{}: {why}", shown(text)))?,
             None => Vec::new(),
         };
-        Ok(Spec { host, ports, text: text.into(), host_text: host_text.into() })
+        Ok(Spec {
+            host,
+            ports,
+            text: text.into(),
+            host_text: host_text.into(),
+        })
     }
 
     /// Whom it names.
@@ -122,12 +140,14 @@ impl Spec {
     /// How many addresses it stands for; a name counts as one.
     pub fn hosts(&self) -> u128 {
         match self.host {
-            Host::Span { first: IpAddr::V4(first), last: IpAddr::V4(last) } => {
-                u128::from(last.to_bits().saturating_sub(first.to_bits())) + 1
-            }
-            Host::Span { first: IpAddr::V6(first), last: IpAddr::V6(last) } => {
-                last.to_bits().saturating_sub(first.to_bits()).saturating_add(1)
-            }
+            Host::Span {
+                first: IpAddr::V4(first),
+                last: IpAddr::V4(last),
+            } => u128::from(last.to_bits().saturating_sub(first.to_bits())) + 1,
+            Host::Span {
+                first: IpAddr::V6(first),
+                last: IpAddr::V6(last),
+            } => last.to_bits().saturating_sub(first.to_bits()).saturating_add(1),
             _ => 1,
         }
     }
@@ -152,7 +172,10 @@ pub(crate) fn is_number(text: &str) -> bool {
 fn split(text: &str) -> Result<(&str, Option<&str>), String> {
     if let Some(rest) = text.strip_prefix('[') {
         let Some((host, after)) = rest.split_once(']') else {
-            return Err(format!("{}: the bracket is not closed, as in [2001:db8::1]:445", shown(text)));
+            return Err(format!(
+                "{}: the bracket is not closed, as in [2001:db8::1]:445",
+                shown(text)
+            ));
         };
         if !host.contains(':') {
             return Err(format!("{}: brackets are for IPv6 addresses", shown(text)));
@@ -160,7 +183,10 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
         return match after.strip_prefix(':') {
             Some(ports) => Ok((host, Some(ports))),
             None if after.is_empty() => Ok((host, None)),
-            None => Err(format!("{}: after the bracket comes :PORT, as in [2001:db8::1]:445", shown(text))),
+            None => Err(format!(
+                "{}: after the bracket comes :PORT, as in [2001:db8::1]:445",
+                shown(text)
+            )),
         };
     }
     // Behind the slash of a block no address goes on, so a colon there begins the ports in either family.
@@ -172,7 +198,9 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
     }
     match text.bytes().filter(|&b| b == b':').count() {
         0 => Ok((text, None)),
-        1 => Ok(text.split_once(':').map_or((text, None), |(host, ports)| (host, Some(ports)))),
+        1 => Ok(text
+            .split_once(':')
+            .map_or((text, None), |(host, ports)| (host, Some(ports)))),
         _ => Ok((text, None)),
     }
 }
@@ -192,7 +220,9 @@ fn parse_host(text: &str) -> Result<Host, String> {
     if text.contains(':') {
         return match parse_address(text) {
             Ok((ip, zone)) => Ok(Host::Address { ip, zone }),
-            Err(why) => Err(format!("{why}; an IPv6 address with a port is written [2001:db8::1]:445")),
+            Err(why) => Err(format!(
+                "{why}; an IPv6 address with a port is written [2001:db8::1]:445"
+            )),
         };
     }
     if text.contains('%') {
@@ -208,7 +238,12 @@ fn parse_host(text: &str) -> Result<Host, String> {
 
 /// Whether a host ends in a number, as addresses do and no name under a real domain does.
 fn looks_numeric(text: &str) -> bool {
-    let last = text.strip_suffix('.').unwrap_or(text).rsplit('.').next().unwrap_or_default();
+    let last = text
+        .strip_suffix('.')
+        .unwrap_or(text)
+        .rsplit('.')
+        .next()
+        .unwrap_or_default();
     let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
     is_number(last) || hex.is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
@@ -253,22 +288,37 @@ fn parse_block(address: &str, prefix: &str) -> Result<Host, String> {
     }
     let (ip, _) = parse_address(address).map_err(|why| format!("{why}; {FORM}"))?;
     let bits: u32 = if ip.is_ipv4() { 32 } else { 128 };
-    let length = if is_number(prefix) && prefix.len() <= 3 { prefix.parse().ok() } else { None };
+    let length = if is_number(prefix) && prefix.len() <= 3 {
+        prefix.parse().ok()
+    } else {
+        None
+    };
     let Some(length) = length.filter(|&length: &u32| length <= bits) else {
-        return Err(format!("no prefix length of {} for this family: 0 to {bits}", shown(prefix)));
+        return Err(format!(
+            "no prefix length of {} for this family: 0 to {bits}",
+            shown(prefix)
+        ));
     };
     let (first, last) = match ip {
         IpAddr::V4(v4) => {
             let hosts = u32::MAX.checked_shr(length).unwrap_or(0);
-            (Ipv4Addr::from(v4.to_bits() & !hosts).into(), Ipv4Addr::from(v4.to_bits() | hosts).into())
+            (
+                Ipv4Addr::from(v4.to_bits() & !hosts).into(),
+                Ipv4Addr::from(v4.to_bits() | hosts).into(),
+            )
         }
         IpAddr::V6(v6) => {
             let hosts = u128::MAX.checked_shr(length).unwrap_or(0);
-            (Ipv6Addr::from(v6.to_bits() & !hosts).into(), Ipv6Addr::from(v6.to_bits() | hosts).into())
+            (
+                Ipv6Addr::from(v6.to_bits() & !hosts).into(),
+                Ipv6Addr::from(v6.to_bits() | hosts).into(),
+            )
         }
     };
     if first != ip {
-        return Err(format!("host bits are set in the block: did you mean {first}/{length}, or {ip} alone?"));
+        return Err(format!(
+            "host bits are set in the block: did you mean {first}/{length}, or {ip} alone?"
+        ));
     }
     Ok(Host::Span { first, last })
 }
@@ -294,8 +344,15 @@ fn check_name(name: &str) -> Result<(), String> {
     if !name.is_ascii() {
         return Err("names are ASCII: write an international name in its xn-- form".to_owned());
     }
-    if let Some(odd) = name.chars().find(|&c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
-        let hint = if odd == ',' { "; a list goes behind the colon, as in host:22,80" } else { "" };
+    if let Some(odd) = name
+        .chars()
+        .find(|&c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
+    {
+        let hint = if odd == ',' {
+            "; a list goes behind the colon, as in host:22,80"
+        } else {
+            ""
+        };
         return Err(format!("not a host name: it holds {odd:?}{hint}"));
     }
     let labels = name.strip_suffix('.').unwrap_or(name);
@@ -338,15 +395,25 @@ fn parse_ports(list: &str) -> Result<Vec<Ports>, String> {
         if let Some((low, high)) = entry.split_once('-').filter(|(low, _)| is_number(low)) {
             let (low, high) = (parse_port(low)?, parse_port(high)?);
             if low > high {
-                return Err(format!("the ports {entry} run backwards: did you mean {high}-{low}?"));
+                return Err(format!(
+                    "the ports {entry} run backwards: did you mean {high}-{low}?"
+                ));
             }
             return Ok(Ports::Range(low, high));
         }
         let letters = entry.bytes().any(|b| b.is_ascii_alphabetic());
-        if letters && entry.len() <= 64 && entry.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_+.".contains(&b)) {
+        if letters
+            && entry.len() <= 64
+            && entry
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_+.".contains(&b))
+        {
             return Ok(Ports::Service(entry.to_owned()));
         }
-        Err(format!("{} is neither a port (1 to 65535) nor a service's name", shown(entry)))
+        Err(format!(
+            "{} is neither a port (1 to 65535) nor a service's name",
+            shown(entry)
+        ))
     };
     list.split(',').map(parse_one).collect()
 }

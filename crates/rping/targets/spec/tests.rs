@@ -37,7 +37,11 @@ fn hosts_and_ports_come_apart() {
         }
         let spec = Spec::parse(text).unwrap_or_else(|why| panic!("{text}: {why}"));
         assert_eq!(spec.host_text(), host, "{text}");
-        let expected = if ports.is_empty() { vec![] } else { parse_ports(ports).unwrap() };
+        let expected = if ports.is_empty() {
+            vec![]
+        } else {
+            parse_ports(ports).unwrap()
+        };
         assert_eq!(spec.ports(), expected, "{text}");
         assert_eq!(spec.text(), text);
     }
@@ -47,8 +51,13 @@ fn hosts_and_ports_come_apart() {
 fn ports_are_numbers_ranges_lists_and_service_names() {
     let spec = Spec::parse("host:22,80,5000-5010,https,ftp-data").unwrap();
     let service = |name: &str| Ports::Service(name.to_owned());
-    let expected =
-        [Ports::Range(22, 22), Ports::Range(80, 80), Ports::Range(5000, 5010), service("https"), service("ftp-data")];
+    let expected = [
+        Ports::Range(22, 22),
+        Ports::Range(80, 80),
+        Ports::Range(5000, 5010),
+        service("https"),
+        service("ftp-data"),
+    ];
     assert_eq!(spec.ports(), expected);
     assert_eq!(spec.count(), 15);
 }
@@ -56,8 +65,25 @@ fn ports_are_numbers_ranges_lists_and_service_names() {
 #[test]
 fn ports_that_do_not_exist_are_refused() {
     for text in [
-        "h:0", "h:65536", "h:99999999999999999999", "h:", "h:22,,80", "h:,22", "h:22,", "h:80-70", "h:0-5",
-        "h:1-65536", "h:1-", "h:-1", "h:+22", "h:2 2", "h:22;80", "h:1-2-3", "[::1]:", "[::1]:0", "10.0.0.0/24:",
+        "h:0",
+        "h:65536",
+        "h:99999999999999999999",
+        "h:",
+        "h:22,,80",
+        "h:,22",
+        "h:22,",
+        "h:80-70",
+        "h:0-5",
+        "h:1-65536",
+        "h:1-",
+        "h:-1",
+        "h:+22",
+        "h:2 2",
+        "h:22;80",
+        "h:1-2-3",
+        "[::1]:",
+        "[::1]:0",
+        "10.0.0.0/24:",
     ] {
         assert!(Spec::parse(text).is_err(), "{text}");
     }
@@ -73,13 +99,28 @@ fn blocks_hold_every_address_and_no_host_bits() {
     };
     assert_eq!(span("10.0.0.0/24"), (v4("10.0.0.0"), v4("10.0.0.255")));
     assert_eq!(span("10.0.0.5/32"), (v4("10.0.0.5"), v4("10.0.0.5")));
-    assert_eq!(span("2001:db8::/126"), ("2001:db8::".parse().unwrap(), "2001:db8::3".parse().unwrap()));
+    assert_eq!(
+        span("2001:db8::/126"),
+        ("2001:db8::".parse().unwrap(), "2001:db8::3".parse().unwrap())
+    );
     assert_eq!(Spec::parse("0.0.0.0/0").unwrap().hosts(), 1 << 32);
     assert_eq!(Spec::parse("::/0").unwrap().hosts(), u128::MAX);
     assert_eq!(Spec::parse("::/0:1-65535").unwrap().count(), u128::MAX);
-    for text in ["10.0.0.1/24", "10.0.0.0/0", "10.0.0.0/33", "2001:db8::1/64", "10.0.0.0/", "10.0.0.0/+8", "host/24",
-        "10.0.0.0/24/24", "10.0.0.0/0024", "10.0.0.0/-1", "::/129", "10.0/16", "fe80::/64%eth0"]
-    {
+    for text in [
+        "10.0.0.1/24",
+        "10.0.0.0/0",
+        "10.0.0.0/33",
+        "2001:db8::1/64",
+        "10.0.0.0/",
+        "10.0.0.0/+8",
+        "host/24",
+        "10.0.0.0/24/24",
+        "10.0.0.0/0024",
+        "10.0.0.0/-1",
+        "::/129",
+        "10.0/16",
+        "fe80::/64%eth0",
+    ] {
         assert!(Spec::parse(text).is_err(), "{text}");
     }
     assert!(refusal("10.0.0.5/24").contains("did you mean 10.0.0.0/24"));
@@ -89,7 +130,14 @@ fn blocks_hold_every_address_and_no_host_bits() {
 fn ranges_run_forward_within_one_family() {
     assert_eq!(Spec::parse("10.0.0.1-10.0.0.50").unwrap().hosts(), 50);
     assert_eq!(Spec::parse("2001:db8::1-2001:db8::1:0").unwrap().hosts(), 65536);
-    for text in ["10.0.0.9-10.0.0.1", "10.0.0.1-50", "10.0.0.1-::1", "10.0.0.1-", "::1-10.0.0.1", "10.0.0.1-10.0.0.300"] {
+    for text in [
+        "10.0.0.9-10.0.0.1",
+        "10.0.0.1-50",
+        "10.0.0.1-::1",
+        "10.0.0.1-",
+        "::1-10.0.0.1",
+        "10.0.0.1-10.0.0.300",
+    ] {
         assert!(Spec::parse(text).is_err(), "{text}");
     }
     assert!(refusal("10.0.0.9-10.0.0.1").contains("did you mean 10.0.0.1-10.0.0.9?"));
@@ -97,20 +145,43 @@ fn ranges_run_forward_within_one_family() {
 
 #[test]
 fn a_bare_number_is_asked_back() {
-    assert_eq!(refusal("445"), "'445' is a number, not a host: did you mean HOST:445, or -n 445s?");
-    assert_eq!(refusal("100000"), "'100000' is a number, not a host: did you mean -n 100000s?");
+    assert_eq!(
+        refusal("445"),
+        "'445' is a number, not a host: did you mean HOST:445, or -n 445s?"
+    );
+    assert_eq!(
+        refusal("100000"),
+        "'100000' is a number, not a host: did you mean -n 100000s?"
+    );
 }
 
 #[test]
 fn what_stands_for_every_address_is_no_target() {
-    for text in ["0.0.0.0", "::", "[::]:80", "0.0.0.0:80", "0.0.0.0/24", "0.0.0.0-0.0.0.9"] {
+    for text in [
+        "0.0.0.0",
+        "::",
+        "[::]:80",
+        "0.0.0.0:80",
+        "0.0.0.0/24",
+        "0.0.0.0-0.0.0.9",
+    ] {
         assert!(refusal(text).contains("every address"), "{text}");
     }
 }
 
 #[test]
 fn what_looks_like_an_address_is_never_looked_up_as_a_name() {
-    for text in ["10.0.0", "10.1", "127.1:80", "10.0.0.256", "010.0.0.1", "1.2.3.4.5", "0x7f.1", "0x7f000001", "1.2.3.4."] {
+    for text in [
+        "10.0.0",
+        "10.1",
+        "127.1:80",
+        "10.0.0.256",
+        "010.0.0.1",
+        "1.2.3.4.5",
+        "0x7f.1",
+        "0x7f000001",
+        "1.2.3.4.",
+    ] {
         assert!(refusal(text).contains("IPv4"), "{text}");
     }
     assert!(refusal("2001:db8::1::2").contains("IPv6"));
@@ -120,9 +191,15 @@ fn what_looks_like_an_address_is_never_looked_up_as_a_name() {
 
 #[test]
 fn a_zone_belongs_to_a_link_local_address() {
-    for text in ["2001:db8::1%eth0", "fe80::1%", "fe80::1%a:b", "fe80::1%eth0:80", "10.0.0.1%eth0", "host%eth0",
-        "fe80::1%aninterfacewithalongname"]
-    {
+    for text in [
+        "2001:db8::1%eth0",
+        "fe80::1%",
+        "fe80::1%a:b",
+        "fe80::1%eth0:80",
+        "10.0.0.1%eth0",
+        "host%eth0",
+        "fe80::1%aninterfacewithalongname",
+    ] {
         assert!(Spec::parse(text).is_err(), "{text}");
     }
     assert!(Spec::parse("ff02::1%eth0").is_ok());
@@ -130,14 +207,46 @@ fn a_zone_belongs_to_a_link_local_address() {
 
 #[test]
 fn rubbish_is_no_name() {
-    for text in ["", " ", "a b", "a\tb", "a\u{1b}[31m", "häuser", "-x", "a..b", ".", ".a", "a_b!", "a,b", "-", "[", "[]",
-        "[a]", "[::1", "[::1]x", "]", ":", ":80", "http://host/", "a@b", "\u{202e}abc", &"a".repeat(64),
-        &"a.".repeat(200)]
-    {
+    for text in [
+        "",
+        " ",
+        "a b",
+        "a\tb",
+        "a\u{1b}[31m",
+        "häuser",
+        "-x",
+        "a..b",
+        ".",
+        ".a",
+        "a_b!",
+        "a,b",
+        "-",
+        "[",
+        "[]",
+        "[a]",
+        "[::1",
+        "[::1]x",
+        "]",
+        ":",
+        ":80",
+        "http://host/",
+        "a@b",
+        "\u{202e}abc",
+        &"a".repeat(64),
+        &"a.".repeat(200),
+    ] {
         assert!(Spec::parse(text).is_err(), "{text:?}");
     }
     assert!(refusal("http://host/x").contains("host:443"));
-    for text in ["a", "a_b", "a.b.", "xn--huser-gra", "_ldap._tcp.example", "1and1.example", &"a".repeat(63)] {
+    for text in [
+        "a",
+        "a_b",
+        "a.b.",
+        "xn--huser-gra",
+        "_ldap._tcp.example",
+        "1and1.example",
+        &"a".repeat(63),
+    ] {
         assert!(Spec::parse(text).is_ok(), "{text}");
     }
 }
