@@ -44,30 +44,6 @@ pub enum Close {
 #[derive(Debug)]
 pub struct Connection(OwnedFd);
 
-/// Begins to connect to `to`, without waiting for the outcome.
-///
-/// # Errors
-/// Of the system, instantly: `EMFILE`/`ENFILE`/`ENOBUFS`/`ENOMEM` for want of resources, `EADDRNOTAVAIL` for want of
-/// a local port (or a source address that is not ours), `ENETUNREACH`, `EHOSTUNREACH`, `EACCES`, `EINVAL` for want of
-/// a route (see [`crate::netlink::RouteError`]), `EPERM` from a local policy, `ENODEV` for an interface that is not
-/// there.
-pub fn connect(to: SocketAddr, options: &Options) -> io::Result<Connection> {
-    let connection = Connection::new(to.is_ipv6())?;
-    options.apply(connection.as_fd(), to.is_ipv6())?;
-    let mut name = Name::empty();
-    let length = name.write(to) as libc::socklen_t;
-    // SAFETY: `name` is valid for reads of `length` bytes, which it was just written to hold.
-    let started = unsafe { libc::connect(connection.0.as_raw_fd(), (&raw const name).cast(), length) };
-    if started < 0 {
-        let error = io::Error::last_os_error();
-        // Interrupted (EINTR) or not, a non-blocking connect goes on by itself.
-        if !matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) {
-            return Err(error);
-        }
-    }
-    Ok(connection)
-}
-
 impl Options {
     /// Tries the options on a socket that is then thrown away, so that a mistake in them ends the run before its
     /// first probe. `v6` says for which family.
@@ -180,6 +156,39 @@ pub struct TcpInfo {
 }
 
 impl Connection {
+    /// Opens a socket that is ready to connect: non-blocking, with its options set and its error queue on.
+    ///
+    /// # Errors
+    /// Of the system: `EMFILE`/`ENFILE`/`ENOBUFS`/`ENOMEM` for want of resources, `EADDRNOTAVAIL` for a source address
+    /// that is not ours, `EADDRINUSE` for a source port that somebody else holds, `ENODEV` for an interface that is
+    /// not there.
+    pub fn open(v6: bool, options: &Options) -> io::Result<Connection> {
+        let connection = Connection::new(v6)?;
+        options.apply(connection.as_fd(), v6)?;
+        Ok(connection)
+    }
+
+    /// Begins to connect to `to`, without waiting for the outcome.
+    ///
+    /// # Errors
+    /// Of the system, instantly: `EADDRNOTAVAIL` for want of a local port, `ENETUNREACH`, `EHOSTUNREACH`, `EACCES`,
+    /// `EINVAL` for want of a route (see [`crate::netlink::RouteError`]), `EPERM` from a local policy, `ENOBUFS` or
+    /// `ENOMEM` for want of memory.
+    pub fn connect(&self, to: SocketAddr) -> io::Result<()> {
+        let mut name = Name::empty();
+        let length = name.write(to) as libc::socklen_t;
+        // SAFETY: `name` is valid for reads of `length` bytes, which it was just written to hold.
+        let started = unsafe { libc::connect(self.0.as_raw_fd(), (&raw const name).cast(), length) };
+        if started < 0 {
+            let error = io::Error::last_os_error();
+            // Interrupted (EINTR) or not, a non-blocking connect goes on by itself.
+            if !matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     fn new(v6: bool) -> io::Result<Connection> {
         let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
         let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -403,6 +412,12 @@ mod tests {
     use super::*;
     use crate::{Clock, Pacing, Waiter};
     use std::net::TcpListener;
+
+    fn connect(to: SocketAddr, options: &Options) -> io::Result<Connection> {
+        let connection = Connection::open(to.is_ipv6(), options)?;
+        connection.connect(to)?;
+        Ok(connection)
+    }
 
     fn settled(watch: &mut Watch) -> Vec<Ready> {
         let mut ready = Vec::new();
