@@ -52,7 +52,7 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
     // Thousands of connections at once want thousands of descriptors; where the limit cannot be raised, fewer are
     // open at once.
     let _ = rping_net::caps::raise_nofile();
-    let job = match request.into_job(&targets::SystemResolver, &targets::LocalNet::system()) {
+    let job = match request.into_job(&targets::SystemResolver::default(), &targets::LocalNet::system()) {
         Ok(job) => job,
         Err(usage) => return complain(&usage.to_string()),
     };
@@ -60,14 +60,15 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
     if job.targets.iter().all(|target| target.error.is_some()) {
         return nothing_to_probe(job, &output);
     }
-    let screen = Rc::new(RefCell::new(None));
-    let mut setup = Setup { output: output.clone(), screen: Rc::clone(&screen), printer: None, signals: None };
+    let screen: Rc<RefCell<Option<Screen>>> = Rc::default();
     let waker = match Waker::new() {
         Ok(waker) => waker,
         Err(error) => return complain(&error.to_string()),
     };
-    setup.signals = Some(Signals::new(waker.clone()));
-    let mut control = Watching { screen: Rc::clone(&screen), signals: setup.signals.clone(), job: None, epoch: None };
+    let signals = Signals::new(waker.clone());
+    let mut setup =
+        Setup { output: output.clone(), screen: Rc::clone(&screen), printer: None, signals: signals.clone() };
+    let mut control = Watching { screen: Rc::clone(&screen), signals };
     let ran = job.run_with(Hooks {
         opened: &mut setup,
         sink: &mut Showing(Rc::clone(&screen)),
@@ -139,29 +140,34 @@ fn conclude(
 /// Between open sockets and the first probe: privileges go, the printing thread comes.
 struct Setup {
     output: OutputOptions,
-    screen: Rc<RefCell<Option<Feed>>>,
+    screen: Rc<RefCell<Option<Screen>>>,
     printer: Option<Printer>,
-    signals: Option<Signals>,
+    signals: Signals,
+}
+
+/// What the sending loop needs to show results.
+struct Screen {
+    feed: Feed,
+    job: Arc<Job>,
+    epoch: Epoch,
 }
 
 impl Opened for Setup {
     fn opened(&mut self, job: &Arc<Job>, epoch: &Epoch, rate: f64) -> Result<(), String> {
         give_up_privileges(job).map_err(|error| format!("cannot give up privileges: {error}"))?;
-        if let Some(signals) = &self.signals {
-            signals.listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
-        }
+        self.signals.listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
         let is_terminal = io::stdout().is_terminal();
         let render = render::renderer(&self.output, Arc::clone(job), Box::new(io::stdout()), is_terminal);
         let (printer, feed) = Printer::start(render, Arc::clone(job), *epoch, rate)
             .map_err(|error| format!("cannot start the printing thread: {error}"))?;
         self.printer = Some(printer);
-        *self.screen.borrow_mut() = Some(feed);
+        *self.screen.borrow_mut() = Some(Screen { feed, job: Arc::clone(job), epoch: *epoch });
         Ok(())
     }
 }
 
 /// TCP opens a socket for each probe, and marking those takes a capability each time; every other run needs none any more.
-fn give_up_privileges(job: &Job) -> Result<(), rping_net::Error> {
+fn give_up_privileges(job: &Job) -> io::Result<()> {
     if job.kind == crate::job::Kind::Tcp && job.mark.is_some() {
         rping_net::caps::drop_all_but(&[rping_net::caps::Cap::NetAdmin, rping_net::caps::Cap::NetRaw])
     } else {
@@ -169,36 +175,35 @@ fn give_up_privileges(job: &Job) -> Result<(), rping_net::Error> {
     }
 }
 
-struct Showing(Rc<RefCell<Option<Feed>>>);
+struct Showing(Rc<RefCell<Option<Screen>>>);
 
 impl Sink for Showing {
     fn record(&mut self, record: &Record) {
-        if let Some(feed) = self.0.borrow_mut().as_mut() {
-            feed.record(record);
+        if let Some(screen) = self.0.borrow_mut().as_mut() {
+            screen.feed.record(record);
         }
     }
 }
 
 struct Watching {
-    screen: Rc<RefCell<Option<Feed>>>,
-    signals: Option<Signals>,
-    job: Option<Arc<Job>>,
-    epoch: Option<Epoch>,
+    screen: Rc<RefCell<Option<Screen>>>,
+    signals: Signals,
 }
 
 impl Control for Watching {
     fn wish(&mut self) -> Wish {
-        if self.screen.borrow().as_ref().is_some_and(Feed::is_broken) {
+        if self.screen.borrow().as_ref().is_some_and(|screen| screen.feed.is_broken()) {
             return Wish::Stop;
         }
-        self.signals.as_ref().map_or(Wish::Nothing, Signals::wish)
+        self.signals.wish()
     }
 
     fn snapshot(&mut self, run: RunReport) {
-        let (Some(job), Some(epoch)) = (&self.job, self.epoch) else { return };
+        let screen = self.screen.borrow();
+        let Some(Screen { job, epoch, .. }) = screen.as_ref() else { return };
         let instrument = Instrument { pacing: "", warnings: Vec::new() };
         let report =
-            Report { job: Arc::clone(job), run, epoch, instrument, interrupted: false, failure: None };
+            Report { job: Arc::clone(job), run, epoch: *epoch, instrument, interrupted: false, failure: None };
         // A terminal that does not take it must not hold up the sending.
         let _ = std::thread::Builder::new().name("rping-interim".into()).spawn(move || {
             let _ = io::stderr().lock().write_all(render::interim_text(&report).as_bytes());

@@ -152,4 +152,14 @@ impl Job {
             notes: Vec::new(),
         }
     }
+
+    /// A job with the defaults of the command line for these targets, written as they are typed: `fileserver:445`,
+    /// `10.0.0.0/24`, `[2001:db8::1]:80`. Names are resolved now.
+    ///
+    /// # Errors
+    /// In one line: what is no target, or what may not be probed so.
+    pub fn to<T: Into<String>>(kind: Kind, targets: impl IntoIterator<Item = T>) -> Result<Job, crate::args::Usage> {
+        let request = targets.into_iter().fold(crate::args::Request::new(kind), |request, target| request.target(target));
+        request.into_job(&crate::targets::SystemResolver::default(), &crate::targets::LocalNet::system())
+    }
 }

@@ -1,3 +1,6 @@
 //! The program `rping`.
+#![forbid(unsafe_code)]
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    rping::cli::main(std::env::args_os())
+}

@@ -9,9 +9,9 @@ use rping_engine::{
     drive, Control, Detail, Drove, Engine, LatePolicy, Plan, PlanError, Probe, Record, RunReport, Sink, TargetId,
     TargetReport, Timestamp, Wish,
 };
-use rping_net::{Clock, Pacing, Waiter, Waker};
+use rping_net::{Clock, Pacing, Waker};
 
-use crate::job::{Job, Kind, Pace, Stop};
+use crate::job::{Job, Pace};
 use crate::report::{Epoch, Instrument, Report};
 use crate::{open, warnings};
 
@@ -85,22 +85,16 @@ impl Job {
     /// # Errors
     /// When it cannot be done at all.
     pub fn run_with<O: Opened, S: Sink, C: Control>(
-        mut self,
+        self,
         hooks: Hooks<'_, O, S, C>,
     ) -> Result<Report, RunError> {
-        let mut waiter = Waiter::new(self.pacing());
-        if let Some(waker) = &hooks.waker {
-            waiter = waiter.with_waker(waker.clone());
-        }
-        if self.pace == Pace::WhenSettled {
-            waiter.set_linger(LINGER);
-        }
         let settings = open::Settings {
-            pacing: waiter.pacing(),
-            waiter,
+            pacing: self.pacing(),
+            linger: if self.pace == Pace::WhenSettled { LINGER } else { Duration::ZERO },
+            waker: hooks.waker.clone(),
             tx_stamps: self.rate().is_none_or(|rate| rate <= TX_STAMPS_UP_TO),
         };
-        open::open(&mut self, settings, Go { hooks })
+        open::open(self, &settings, Go { hooks })
     }
 
     /// Probes per second over all targets; `None` for a closed loop.
@@ -241,20 +235,4 @@ fn expand(mut run: RunReport, live: &[u32], all: usize) -> RunReport {
     }
     run.targets = targets;
     run
-}
-
-/// The instant a job of [`Stop::After`] ends, for progress displays.
-pub fn planned_end(job: &Job, started: Timestamp) -> Option<Timestamp> {
-    match (job.stop, job.pace) {
-        (Stop::After(time), _) => Some(started.plus(time)),
-        (Stop::Count(n), Pace::Every(period)) => {
-            Some(started.plus(period.saturating_mul(u32::try_from(n).unwrap_or(u32::MAX))))
-        }
-        _ => None,
-    }
-}
-
-/// Whether a kind of probe has ports.
-pub const fn has_ports(kind: Kind) -> bool {
-    matches!(kind, Kind::Tcp | Kind::Udp(_))
 }

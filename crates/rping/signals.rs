@@ -57,9 +57,4 @@ impl Signals {
             Wish::Nothing
         }
     }
-
-    /// Whether the run was asked to end.
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.0.stop.load(Ordering::Relaxed)
-    }
 }

@@ -35,19 +35,31 @@ mod tests {
     use super::*;
 
     fn label(unix_ns: i128, after: u64) -> String {
-        let epoch = Epoch { started: Timestamp::from_nanos(1_000), started_unix_ns: unix_ns };
+        let epoch = Epoch {
+            started: Timestamp::from_nanos(1_000),
+            started_unix_ns: unix_ns,
+        };
         nanos(&epoch, Timestamp::from_nanos(1_000 + after)).to_string()
     }
 
     #[test]
     fn an_instant_is_labelled_from_the_runs_start() {
-        assert_eq!(label(1_795_383_000_123_456_789, 0), "2026-11-22T21:30:00.123456789Z");
-        assert_eq!(label(1_795_383_000_123_456_789, 1_000_000_000), "2026-11-22T21:30:01.123456789Z");
+        assert_eq!(
+            label(1_795_383_000_123_456_789, 0),
+            "2026-11-22T21:30:00.123456789Z"
+        );
+        assert_eq!(
+            label(1_795_383_000_123_456_789, 1_000_000_000),
+            "2026-11-22T21:30:01.123456789Z"
+        );
     }
 
     #[test]
     fn a_clock_that_is_absurd_still_has_a_label() {
         assert_eq!(label(-5_000_000_000, 0), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(label(i128::MAX / 2, u64::MAX - 1_000), "9999-12-31T23:59:59.999999999Z");
+        assert_eq!(
+            label(i128::MAX / 2, u64::MAX - 1_000),
+            "9999-12-31T23:59:59.999999999Z"
+        );
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use rping_engine::Record;
 
-use super::event::{number, Event, ProbeFields};
+use super::event::{number, Event, Names, ProbeFields};
 use super::{clock, escape, Out, Render};
-use crate::job::{show_ip, Job};
+use crate::job::{show_ip, Job, Target};
 use crate::report::{Epoch, Report};
 
-const HEADER: &str = "type,target,address,port,seq,warmup,due_ns,sent_at,outcome,rtt_ns,after_ns,reason,from,tx,rx,ttl,\
+const HEADER: &str =
+    "type,target,address,port,seq,warmup,due_ns,sent_at,outcome,rtt_ns,after_ns,reason,from,tx,rx,ttl,\
 truncated,reordered,syn_retransmits,icmp_type,icmp_code,mtu,errno\n";
 
 /// How many columns stand between `seq` and `after_ns`, and after `from`: empty in rows that are no probe's.
@@ -20,33 +21,42 @@ const BEHIND_FROM: usize = 10;
 /// `-o csv`.
 pub(super) struct Csv {
     out: Out,
-    job: Arc<Job>,
     epoch: Epoch,
+    names: Names,
 }
 
 impl Csv {
     pub(super) fn new(out: Out, job: Arc<Job>) -> Csv {
-        Csv { out, job, epoch: super::UNSET }
+        Csv {
+            out,
+            epoch: super::UNSET,
+            names: Names::new(job, write_name),
+        }
     }
 
     fn probe(&mut self, probe: &ProbeFields) -> io::Result<()> {
         let out = &mut self.out;
-        write!(out, ",{},", probe.warmup)?;
-        number(out, probe.due.nanos_since(self.epoch.started))?;
+        flag(out, probe.warmup)?;
+        opt(out, Some(probe.due.nanos_since(self.epoch.started)))?;
         out.write_all(b",")?;
         if let Some(sent) = probe.sent {
             write!(out, "{}", clock::nanos(&self.epoch, sent))?;
         }
-        write!(out, ",{}", probe.outcome)?;
+        text(out, probe.outcome)?;
         opt(out, probe.rtt_ns)
     }
 
     fn probe_details(&mut self, probe: &ProbeFields) -> io::Result<()> {
         let out = &mut self.out;
-        let (tx, rx) = probe.stamps.map_or(("", ""), |(tx, rx)| (tx.as_str(), rx.as_str()));
-        write!(out, ",{tx},{rx}")?;
+        let (tx, rx) = probe
+            .stamps
+            .map_or(("", ""), |(tx, rx)| (tx.as_str(), rx.as_str()));
+        text(out, tx)?;
+        text(out, rx)?;
         opt(out, probe.ttl.map(u64::from))?;
-        write!(out, ",{},{},{}", probe.truncated, probe.reordered, probe.syn_retransmits)?;
+        flag(out, probe.truncated)?;
+        flag(out, probe.reordered)?;
+        opt(out, Some(probe.syn_retransmits.into()))?;
         let refusal = probe.refusal;
         let icmp = refusal.and_then(|r| r.icmp);
         opt(out, icmp.map(|(kind, _)| kind.into()))?;
@@ -64,6 +74,26 @@ fn opt(out: &mut impl Write, value: Option<u64>) -> io::Result<()> {
     value.map_or(Ok(()), |n| number(out, n))
 }
 
+fn text(out: &mut impl Write, text: &str) -> io::Result<()> {
+    out.write_all(b",")?;
+    out.write_all(text.as_bytes())
+}
+
+fn flag(out: &mut impl Write, set: bool) -> io::Result<()> {
+    text(out, if set { "true" } else { "false" })
+}
+
+/// The cells that name the target.
+fn write_name(mut out: &mut dyn Write, target: Option<&Target>) -> io::Result<()> {
+    out.write_all(b",")?;
+    escape::csv_cell(&mut out, &target.map_or_else(String::new, |t| t.label()))?;
+    out.write_all(b",")?;
+    if let Some(address) = target.and_then(|t| t.address) {
+        write!(out, "{}", show_ip(address))?;
+    }
+    opt(&mut out, target.and_then(|t| t.port()).map(u64::from))
+}
+
 impl Render for Csv {
     fn begin(&mut self, _: &Job, epoch: &Epoch) -> io::Result<()> {
         self.epoch = *epoch;
@@ -72,14 +102,8 @@ impl Render for Csv {
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
         let event = Event::of(record);
-        write!(self.out, "{},", event.kind)?;
-        let target = self.job.targets.get(event.target.index());
-        escape::csv_cell(&mut self.out, &target.map_or_else(String::new, |t| t.label()))?;
-        self.out.write_all(b",")?;
-        if let Some(address) = target.and_then(|t| t.address) {
-            write!(self.out, "{}", show_ip(address))?;
-        }
-        opt(&mut self.out, target.and_then(|t| t.port()).map(u64::from))?;
+        self.out.write_all(event.kind.as_bytes())?;
+        self.names.put(&mut self.out, event.target)?;
         opt(&mut self.out, event.seq.map(|s| s.0))?;
         match &event.probe {
             Some(probe) => self.probe(probe)?,
@@ -87,7 +111,8 @@ impl Render for Csv {
         }
         opt(&mut self.out, event.after_ns)?;
         let reason = event.probe.as_ref().and_then(|p| p.reason());
-        write!(self.out, ",{},", reason.map_or("", |r| r.as_str()))?;
+        text(&mut self.out, reason.map_or("", |r| r.as_str()))?;
+        self.out.write_all(b",")?;
         if let Some(from) = event.from {
             write!(self.out, "{from}")?;
         }

@@ -24,6 +24,7 @@ pub(super) struct Document<'a> {
     started_at: String,
     duration_ns: u64,
     interrupted: bool,
+    failure: Option<&'a str>,
     options: Options,
     instrument: Instrument<'a>,
     totals: Totals,
@@ -146,9 +147,13 @@ impl<'a> Document<'a> {
             started_at: clock::nanos(&report.epoch, run.span.0).to_string(),
             duration_ns: run.span.1.nanos_since(run.span.0),
             interrupted: report.interrupted,
+            failure: report.failure.as_deref(),
             options: Options::of(&report.job),
             instrument: Instrument {
-                timestamps: Timestamps { tx: report.tx_stamps(), rx: report.rx_stamps() },
+                timestamps: Timestamps {
+                    tx: report.tx_stamps(),
+                    rx: report.rx_stamps(),
+                },
                 pacing: report.instrument.pacing,
                 lateness_ns: Lateness { p50, p99, max },
                 local_drops: run.local_drops,
@@ -228,7 +233,10 @@ impl<'a> TargetDoc<'a> {
             },
             forward: None,
             reverse: None,
-            histogram: stats.histogram().filter(|h| !h.is_empty()).map(|h| h.to_v2_base64()),
+            histogram: stats
+                .histogram()
+                .filter(|h| !h.is_empty())
+                .map(|h| h.to_v2_base64()),
         }
     }
 }

@@ -54,7 +54,7 @@ pub const fn acts(c: char) -> bool {
 }
 
 /// Writes `text` as a JSON string, quotes included. Lossless: what a terminal would obey is written as `\uXXXX`.
-pub fn json_string(out: &mut impl io::Write, text: &str) -> io::Result<()> {
+pub fn json_string(out: &mut (impl io::Write + ?Sized), text: &str) -> io::Result<()> {
     out.write_all(b"\"")?;
     json_fragment(out, text)?;
     out.write_all(b"\"")
@@ -62,7 +62,10 @@ pub fn json_string(out: &mut impl io::Write, text: &str) -> io::Result<()> {
 
 /// The inside of a JSON string: everything that JSON or prudence wants escaped, escaped.
 pub fn json_fragment(out: &mut (impl io::Write + ?Sized), text: &str) -> io::Result<()> {
-    if text.bytes().all(|b| (b' '..0x7f).contains(&b) && b != b'"' && b != b'\\') {
+    if text
+        .bytes()
+        .all(|b| (b' '..0x7f).contains(&b) && b != b'"' && b != b'\\')
+    {
         return out.write_all(text.as_bytes());
     }
     let mut utf8 = [0; 4];
@@ -115,8 +118,14 @@ mod tests {
 
     #[test]
     fn nothing_that_acts_on_a_terminal_reaches_it() {
-        assert_eq!(Escaped("\x1b[31mred\x07\r\n").to_string(), "\\x1b[31mred\\x07\\x0d\\x0a");
-        assert_eq!(Escaped("a\u{202e}b\u{9b}c\u{7f}").to_string(), "a\\u{202e}b\\x9bc\\x7f");
+        assert_eq!(
+            Escaped("\x1b[31mred\x07\r\n").to_string(),
+            "\\x1b[31mred\\x07\\x0d\\x0a"
+        );
+        assert_eq!(
+            Escaped("a\u{202e}b\u{9b}c\u{7f}").to_string(),
+            "a\\u{202e}b\\x9bc\\x7f"
+        );
         assert_eq!(Escaped("Bücher.example").to_string(), "Bücher.example");
     }
 
@@ -127,7 +136,11 @@ mod tests {
 
     #[test]
     fn every_character_survives_json_unchanged() {
-        let all: String = (0..0x3000).chain(0xe0000..0xe0080).chain([0xfeff]).filter_map(char::from_u32).collect();
+        let all: String = (0..0x3000)
+            .chain(0xe0000..0xe0080)
+            .chain([0xfeff])
+            .filter_map(char::from_u32)
+            .collect();
         let back: String = serde_json::from_str(&json(&all)).unwrap();
         assert_eq!(back, all);
         assert!(!json(&all).contains(acts));

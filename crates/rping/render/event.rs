@@ -1,9 +1,15 @@
 //! A record taken apart once, for the formats that write it as fields: NDJSON and CSV.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use rping_engine::time::nanos;
-use rping_engine::{Aside, Origin, Outcome, Reason, Record, Refusal, Sequence, StampSource, TargetId, Timestamp};
+use rping_engine::{
+    Aside, Origin, Outcome, Reason, Record, Refusal, Sequence, StampSource, TargetId, Timestamp,
+};
+
+use super::Out;
+use crate::job::{Job, Target};
 
 /// The fields of one line of the stream.
 pub(super) struct Event {
@@ -44,14 +50,26 @@ impl Event {
     pub(super) fn of(record: &Record) -> Event {
         let sample = match record {
             Record::Settled(sample) => sample,
-            Record::Aside { target, seq, from, aside } => {
+            Record::Aside {
+                target,
+                seq,
+                from,
+                aside,
+            } => {
                 let (kind, after_ns) = match aside {
                     Aside::Late(after) => ("late", Some(nanos(*after))),
                     Aside::Duplicate => ("duplicate", None),
                     Aside::Corrupt => ("corrupt", None),
                     Aside::Unexpected => ("unexpected", None),
                 };
-                return Event { kind, target: *target, seq: *seq, probe: None, after_ns, from: *from };
+                return Event {
+                    kind,
+                    target: *target,
+                    seq: *seq,
+                    probe: None,
+                    after_ns,
+                    from: *from,
+                };
             }
         };
         let mut probe = ProbeFields {
@@ -69,7 +87,15 @@ impl Event {
         };
         let (mut after_ns, mut answerer) = (None, None);
         match sample.outcome {
-            Outcome::Reply { rtt, stamps, from, truncated, reordered, syn_retransmits, ttl } => {
+            Outcome::Reply {
+                rtt,
+                stamps,
+                from,
+                truncated,
+                reordered,
+                syn_retransmits,
+                ttl,
+            } => {
                 probe.outcome = "reply";
                 probe.rtt_ns = rtt.map(nanos);
                 probe.stamps = Some(stamps);
@@ -104,8 +130,44 @@ impl Event {
     }
 }
 
+/// Up to so many targets, the part of a line that names the target is kept ready: 100 bytes each.
+const KEPT: usize = 4096;
+
+/// Writes the part of a line that names a target: name, address, port. The target is `None` for one that is not of the
+/// job.
+pub(super) type WriteName = fn(&mut dyn Write, Option<&Target>) -> io::Result<()>;
+
+/// The part of a line that names its target, kept ready where there are not too many of them.
+pub(super) struct Names {
+    job: Arc<Job>,
+    write: WriteName,
+    ready: Vec<Box<[u8]>>,
+}
+
+impl Names {
+    pub(super) fn new(job: Arc<Job>, write: WriteName) -> Names {
+        let mut ready = Vec::new();
+        if job.targets.len() <= KEPT {
+            ready.extend(job.targets.iter().map(|target| {
+                let mut name = Vec::with_capacity(96);
+                // Writing to memory cannot fail.
+                let _ = write(&mut name, Some(target));
+                name.into_boxed_slice()
+            }));
+        }
+        Names { job, write, ready }
+    }
+
+    pub(super) fn put(&self, out: &mut Out, target: TargetId) -> io::Result<()> {
+        match self.ready.get(target.index()) {
+            Some(name) => out.write_all(name),
+            None => (self.write)(out, self.job.targets.get(target.index())),
+        }
+    }
+}
+
 /// Writes a number without the machinery of `write!`.
-pub(super) fn number(out: &mut impl Write, mut n: u64) -> io::Result<()> {
+pub(super) fn number(out: &mut (impl Write + ?Sized), mut n: u64) -> io::Result<()> {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     loop {

@@ -42,9 +42,15 @@ impl Rtt {
 
     /// The percentiles that the count can carry, with their names.
     pub(super) fn percentiles(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [("p50", self.p50), ("p90", self.p90), ("p95", self.p95), ("p99", self.p99), ("p99.9", self.p999)]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
+        [
+            ("p50", self.p50),
+            ("p90", self.p90),
+            ("p95", self.p95),
+            ("p99", self.p99),
+            ("p99.9", self.p999),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
     }
 }
 
@@ -111,13 +117,19 @@ impl Totals {
 /// sent and lost.
 pub(super) fn loss_with_syns(counts: &Counts) -> Option<f64> {
     let sent = counts.sent().saturating_add(counts.syn_lost);
-    let lost = counts.sent().saturating_sub(counts.received).saturating_add(counts.syn_lost);
+    let lost = counts
+        .sent()
+        .saturating_sub(counts.received)
+        .saturating_add(counts.syn_lost);
     (sent > 0).then(|| lost as f64 / sent as f64)
 }
 
 /// The reasons that occurred, with their counts, in the order of [`Reason::ALL`].
 pub(super) fn reasons(target: &TargetReport) -> impl Iterator<Item = (Reason, u32)> + '_ {
-    Reason::ALL.into_iter().zip(target.reasons).filter(|(_, n)| *n > 0)
+    Reason::ALL
+        .into_iter()
+        .zip(target.reasons)
+        .filter(|(_, n)| *n > 0)
 }
 
 /// What the run has to warn of: the request's notes, then the instrument's warnings, each once.
@@ -137,14 +149,25 @@ mod tests {
 
     #[test]
     fn a_syn_that_was_sent_again_counts_as_loss() {
-        let counts = Counts { received: 3, lost: 1, syn_lost: 1, ..Counts::default() };
+        let counts = Counts {
+            received: 3,
+            lost: 1,
+            syn_lost: 1,
+            ..Counts::default()
+        };
         assert_eq!(loss_with_syns(&counts), Some(0.4));
         assert_eq!(counts.loss_ratio(), Some(0.25));
     }
 
     #[test]
     fn nothing_sent_is_no_loss_ratio() {
-        assert_eq!(loss_with_syns(&Counts { not_sent: 4, ..Counts::default() }), None);
+        assert_eq!(
+            loss_with_syns(&Counts {
+                not_sent: 4,
+                ..Counts::default()
+            }),
+            None
+        );
     }
 
     #[test]

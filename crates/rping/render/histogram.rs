@@ -25,7 +25,12 @@ pub(super) fn lines(target: &TargetReport, wanted: &Buckets) -> String {
 
 fn draw(buckets: &[Bucket]) -> String {
     let most = buckets.iter().map(|b| b.count).max().unwrap_or(0).max(1);
-    let width = buckets.iter().map(|b| b.count.to_string().len()).max().unwrap_or(0).max("count".len());
+    let width = buckets
+        .iter()
+        .map(|b| b.count.to_string().len())
+        .max()
+        .unwrap_or(0)
+        .max("count".len());
     let mut lines = String::new();
     if !buckets.is_empty() {
         let _ = writeln!(lines, "{:>14}  {:>width$}", "round trip ≥", "count");
@@ -58,7 +63,11 @@ mod tests {
 
     #[test]
     fn the_largest_counts_do_not_overflow() {
-        assert!(draw(&[Bucket { lower_ns: 0, count: u64::MAX }]).ends_with("####\n"));
+        assert!(draw(&[Bucket {
+            lower_ns: 0,
+            count: u64::MAX
+        }])
+        .ends_with("####\n"));
         assert_eq!(draw(&[]), "");
     }
 }

@@ -68,7 +68,12 @@ mod tests {
 
     #[test]
     fn every_type_and_code_can_be_asked_for() {
-        let named = |v6| (0..=255).flat_map(|k| (0..=255).map(move |c| name(v6, k, c))).flatten().count();
+        let named = |v6| {
+            (0..=255)
+                .flat_map(|k| (0..=255).map(move |c| name(v6, k, c)))
+                .flatten()
+                .count()
+        };
         assert!(named(false) > 16 && named(true) > 10);
         assert_eq!(name(false, 0, 0), None);
     }

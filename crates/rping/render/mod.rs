@@ -42,7 +42,10 @@ type Out = BufWriter<Box<dyn Write + Send>>;
 const BUFFER: usize = 64 * 1024;
 
 /// Stands for the run's beginning until [`Render::begin`] tells it.
-const UNSET: Epoch = Epoch { started: Timestamp::ZERO, started_unix_ns: 0 };
+const UNSET: Epoch = Epoch {
+    started: Timestamp::ZERO,
+    started_unix_ns: 0,
+};
 
 /// One way to show a run. Every method fails with what the underlying writer fails with.
 pub trait Render {
@@ -91,7 +94,12 @@ pub fn renderer(
 ) -> Box<dyn Render + Send> {
     let out = BufWriter::with_capacity(BUFFER, out);
     match options.format {
-        Format::Text => Box::new(text::Text::new(out, job, options.clone(), colored(options.color, is_terminal))),
+        Format::Text => Box::new(text::Text::new(
+            out,
+            job,
+            options.clone(),
+            colored(options.color, is_terminal),
+        )),
         Format::Json => Box::new(json::Json::new(out)),
         Format::Ndjson => Box::new(ndjson::Ndjson::new(out, job)),
         Format::Csv => Box::new(csv::Csv::new(out, job)),

@@ -4,39 +4,36 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use rping_engine::{Record, Refusal, TargetId};
+use rping_engine::{Record, Refusal};
 
-use super::event::{number, Event, ProbeFields};
+use super::event::{number, Event, Names, ProbeFields};
 use super::{clock, escape, json, Out, Render};
-use crate::job::{show_ip, Job};
+use crate::job::{show_ip, Job, Target};
 use crate::report::{Epoch, Report};
-
-/// Up to so many targets, the part of a line that names the target is kept ready: 100 bytes each.
-const KEPT: usize = 4096;
 
 /// `-o ndjson`.
 pub(super) struct Ndjson {
     out: Out,
-    job: Arc<Job>,
     epoch: Epoch,
-    names: Vec<Box<[u8]>>,
+    names: Names,
 }
 
 impl Ndjson {
     pub(super) fn new(out: Out, job: Arc<Job>) -> Ndjson {
-        Ndjson { out, job, epoch: super::UNSET, names: Vec::new() }
-    }
-
-    fn name(&mut self, target: TargetId) -> io::Result<()> {
-        match self.names.get(target.index()) {
-            Some(ready) => self.out.write_all(ready),
-            None => write_name(&mut self.out, &self.job, target.index()),
+        Ndjson {
+            out,
+            epoch: super::UNSET,
+            names: Names::new(job, write_name),
         }
     }
 
     fn probe(&mut self, probe: &ProbeFields) -> io::Result<()> {
         let out = &mut self.out;
-        out.write_all(if probe.warmup { b",\"warmup\":true" } else { b",\"warmup\":false" })?;
+        out.write_all(if probe.warmup {
+            b",\"warmup\":true"
+        } else {
+            b",\"warmup\":false"
+        })?;
         out.write_all(b",\"due_ns\":")?;
         number(out, probe.due.nanos_since(self.epoch.started))?;
         match probe.sent {
@@ -56,17 +53,25 @@ impl Ndjson {
         word(out, b",\"rx\":", probe.stamps.map(|s| s.1.as_str()))?;
         out.write_all(b",\"ttl\":")?;
         opt(out, probe.ttl.map(u64::from))?;
-        out.write_all(if probe.truncated { b",\"truncated\":true" } else { b",\"truncated\":false" })?;
-        out.write_all(if probe.reordered { b",\"reordered\":true" } else { b",\"reordered\":false" })?;
+        out.write_all(if probe.truncated {
+            b",\"truncated\":true"
+        } else {
+            b",\"truncated\":false"
+        })?;
+        out.write_all(if probe.reordered {
+            b",\"reordered\":true"
+        } else {
+            b",\"reordered\":false"
+        })?;
         out.write_all(b",\"syn_retransmits\":")?;
         number(out, probe.syn_retransmits.into())?;
         refusal(out, probe.refusal)
     }
 }
 
-/// The part of a line that names target number `index`.
-fn write_name(out: &mut impl Write, job: &Job, index: usize) -> io::Result<()> {
-    let Some(target) = job.targets.get(index) else {
+/// The part of a line that names its target.
+fn write_name(out: &mut dyn Write, target: Option<&Target>) -> io::Result<()> {
+    let Some(target) = target else {
         return out.write_all(b",\"target\":\"?\",\"address\":null,\"port\":null");
     };
     out.write_all(b",\"target\":")?;
@@ -79,7 +84,7 @@ fn write_name(out: &mut impl Write, job: &Job, index: usize) -> io::Result<()> {
     opt(out, target.port().map(u64::from))
 }
 
-fn opt(out: &mut impl Write, value: Option<u64>) -> io::Result<()> {
+fn opt(out: &mut (impl Write + ?Sized), value: Option<u64>) -> io::Result<()> {
     match value {
         Some(n) => number(out, n),
         None => out.write_all(b"null"),
@@ -112,15 +117,8 @@ fn refusal(out: &mut impl Write, refusal: Option<Refusal>) -> io::Result<()> {
 }
 
 impl Render for Ndjson {
-    fn begin(&mut self, job: &Job, epoch: &Epoch) -> io::Result<()> {
+    fn begin(&mut self, _: &Job, epoch: &Epoch) -> io::Result<()> {
         self.epoch = *epoch;
-        if job.targets.len() <= KEPT {
-            for index in 0..job.targets.len() {
-                let mut name = Vec::with_capacity(96);
-                write_name(&mut name, job, index)?;
-                self.names.push(name.into_boxed_slice());
-            }
-        }
         Ok(())
     }
 
@@ -129,7 +127,7 @@ impl Render for Ndjson {
         self.out.write_all(b"{\"type\":\"")?;
         self.out.write_all(event.kind.as_bytes())?;
         self.out.write_all(b"\"")?;
-        self.name(event.target)?;
+        self.names.put(&mut self.out, event.target)?;
         self.out.write_all(b",\"seq\":")?;
         opt(&mut self.out, event.seq.map(|s| s.0))?;
         if let Some(probe) = &event.probe {

@@ -47,7 +47,10 @@ pub(super) struct Style(pub(super) bool);
 impl Style {
     /// `text` in the colour of its tone.
     pub(super) fn paint<T: fmt::Display>(self, tone: Tone, text: T) -> Painted<T> {
-        Painted { sgr: self.0.then(|| tone.sgr()), text }
+        Painted {
+            sgr: self.0.then(|| tone.sgr()),
+            text,
+        }
     }
 
     /// Painted if `when` holds, else plain.

@@ -40,7 +40,10 @@ pub struct Words {
 
 impl Words {
     fn new(means: impl Into<String>, next: impl Into<String>) -> Words {
-        Words { means: means.into(), next: next.into() }
+        Words {
+            means: means.into(),
+            next: next.into(),
+        }
     }
 }
 
@@ -88,7 +91,9 @@ pub fn brief(kind: Kind, target: &Target, refusal: &Refusal) -> String {
     match (refusal.icmp, refusal.errno) {
         (Some((t, c)), _) => {
             // The message's own name where the reason is coarser than it.
-            let named = icmp::name(v6, t, c).filter(|_| refusal.reason != Reason::PortClosed).unwrap_or(what);
+            let named = icmp::name(v6, t, c)
+                .filter(|_| refusal.reason != Reason::PortClosed)
+                .unwrap_or(what);
             format!("{named} ({}{mtu})", icmp::number(v6, t, c))
         }
         (None, Some(errno)) if refusal.reason == Reason::Other => {
@@ -127,8 +132,14 @@ pub struct Told(HashSet<Key>);
 enum Key {
     Lost,
     SynLost,
-    Refused { sent: bool, reason: Reason, icmp: Option<(u8, u8)>, by_target: bool },
-    Unusable { unresolved: bool },
+    Refused {
+        reason: Reason,
+        icmp: Option<(u8, u8)>,
+        by_target: bool,
+    },
+    Unusable {
+        unresolved: bool,
+    },
     Late,
     Duplicate,
     Corrupt,
@@ -136,11 +147,10 @@ enum Key {
 }
 
 impl Told {
-    /// The explanation, unless one for the same thing was given before: the same outcome, for the same reason, said
-    /// by the same ICMP message, by the target itself or by another.
+    /// The explanation, unless one for the same thing was given before: for a refusal, the same reason, said by the
+    /// same ICMP message, by the target itself or by another.
     pub fn once(&mut self, kind: Kind, target: &Target, happened: Happened<'_>) -> Option<Words> {
-        let refused = |sent, refusal: &Refusal| Key::Refused {
-            sent,
+        let refused = |refusal: &Refusal| Key::Refused {
             reason: refusal.reason,
             icmp: refusal.icmp,
             by_target: About::new(kind, target).is_target(refusal.from),
@@ -148,9 +158,10 @@ impl Told {
         let key = match happened {
             Happened::Lost(_) => Key::Lost,
             Happened::SynLost(_) => Key::SynLost,
-            Happened::Rejected(refusal) => refused(true, refusal),
-            Happened::NotSent(refusal) => refused(false, refusal),
-            Happened::Unusable(_) => Key::Unusable { unresolved: target.address.is_none() },
+            Happened::Rejected(refusal) | Happened::NotSent(refusal) => refused(refusal),
+            Happened::Unusable(_) => Key::Unusable {
+                unresolved: target.address.is_none(),
+            },
             Happened::Aside(Aside::Late(_)) => Key::Late,
             Happened::Aside(Aside::Duplicate) => Key::Duplicate,
             Happened::Aside(Aside::Corrupt) => Key::Corrupt,
@@ -175,7 +186,9 @@ impl About<'_> {
         About {
             kind,
             target,
-            host: target.address.map_or_else(|| Escaped(&target.label()).to_string(), show_ip),
+            host: target
+                .address
+                .map_or_else(|| Escaped(&target.label()).to_string(), show_ip),
             port: target.port(),
             v6: target.address.is_some_and(|a| a.is_ipv6()),
         }
@@ -191,7 +204,9 @@ impl About<'_> {
 
     /// Who refused: an address other than the target's, or the target.
     fn who(&self, refusal: &Refusal) -> String {
-        refusal.from.map_or_else(|| self.host.clone(), |from| from.to_string())
+        refusal
+            .from
+            .map_or_else(|| self.host.clone(), |from| from.to_string())
     }
 
     /// What a firewall calls this kind of packet.
@@ -216,7 +231,8 @@ impl About<'_> {
     }
 
     fn port_or_a_port(&self) -> String {
-        self.port.map_or_else(|| "PORT".to_owned(), |port| port.to_string())
+        self.port
+            .map_or_else(|| "PORT".to_owned(), |port| port.to_string())
     }
 
     /// A command to try, for this target: with its own port, or with the article's 445.
@@ -227,7 +243,10 @@ impl About<'_> {
             self.host.clone()
         };
         match kind {
-            Kind::Tcp => format!("rping tcp {host}:{}", self.port.filter(|_| self.kind == Kind::Tcp).unwrap_or(445)),
+            Kind::Tcp => format!(
+                "rping tcp {host}:{}",
+                self.port.filter(|_| self.kind == Kind::Tcp).unwrap_or(445)
+            ),
             _ => format!("rping {} {host}", kind.as_str()),
         }
     }
@@ -250,13 +269,12 @@ impl About<'_> {
             Kind::Tcp => Words::new(
                 format!(
                     "Filtered or dropped: the SYN left this host, and neither a connection nor a refusal came within \
-                     {within}. A host in reach without a firewall refuses a closed port at once, so something \
-                     swallows it: a firewall, a lossy path, or a server whose accept queue is full."
+                     {within}. An open or a closed port answers at once, so a firewall, a lossy path or a full accept \
+                     queue swallowed it."
                 ),
                 format!(
-                    "Try other ports of {host} (22, 80, 443, 445): if any of them answers, even with a refusal, the \
-                     path is good and a firewall guards this one. If none does, trace on both ends to see which one \
-                     loses the SYN."
+                    "Try other ports of {host} (22, 80, 443, 445): an answer from any, even a refusal, proves the path \
+                     and leaves a firewall in front of this one; if none answers, trace on both ends."
                 ),
             ),
             Kind::Udp(_) => Words::new(
@@ -271,16 +289,13 @@ impl About<'_> {
                 ),
             ),
             Kind::Arp => {
-                let (asking, subnet) = (self.asking(), "the switch port's VLAN (trunk or access)");
+                let asking = self.asking();
                 Words::new(
                     format!(
-                        "No neighbour: nobody on this segment answered {asking} for {host} within {within}. The host \
-                         is down, in the wrong VLAN, or has another address."
+                        "No neighbour: host down, wrong VLAN or wrong address. Nobody on this segment answered \
+                         {asking} for {host} within {within}."
                     ),
-                    format!(
-                        "Check its power and cable, {subnet}, and its address and prefix length; then trace on both \
-                         ends: does the request arrive, and does the reply come back?"
-                    ),
+                    NEIGHBOUR_NEXT,
                 )
             }
         }
@@ -314,6 +329,11 @@ impl About<'_> {
         }
     }
 }
+
+/// What to do about a neighbour that does not answer.
+const NEIGHBOUR_NEXT: &str =
+    "Check its power and cable, the switch port's VLAN (trunk or access), its address and prefix length (ip neigh shows \
+     the entry that failed); then trace on both ends: does the request arrive, does the reply come back?";
 
 /// Twice a duration, in whole seconds, at least one.
 fn roomy(after: Duration) -> Duration {

@@ -27,15 +27,22 @@ pub(super) fn write(
     report: &Report,
 ) -> io::Result<Vec<usize>> {
     let both = report.job.targets.iter().zip(&report.run.targets);
-    let listed: Vec<usize> =
-        both.enumerate().filter(|(_, (t, r))| few || is_listed(options, t, r)).map(|(i, _)| i).collect();
+    let listed: Vec<usize> = both
+        .enumerate()
+        .filter(|(_, (t, r))| few || is_listed(options, t, r))
+        .map(|(i, _)| i)
+        .collect();
     let one = |i: &usize| Some((report.job.targets.get(*i)?, report.run.targets.get(*i)?));
     if few {
         for (target, of) in listed.iter().filter_map(one) {
             block(out, style, options, target, of)?;
         }
     } else {
-        let width = listed.iter().filter_map(one).map(|(t, _)| full_name(t).chars().count()).max();
+        let width = listed
+            .iter()
+            .filter_map(one)
+            .map(|(t, _)| full_name(t).chars().count())
+            .max();
         let width = width.unwrap_or(0).min(NAME);
         for (target, of) in listed.iter().filter_map(one) {
             writeln!(out, "{}", row(style, width, target, of))?;
@@ -60,8 +67,18 @@ fn is_listed(options: &OutputOptions, target: &Target, of: &TargetReport) -> boo
     }
 }
 
-fn block(out: &mut Out, style: Style, options: &OutputOptions, target: &Target, of: &TargetReport) -> io::Result<()> {
-    writeln!(out, "\n{}", style.paint(Tone::Head, format_args!("--- {} ---", full_name(target))))?;
+fn block(
+    out: &mut Out,
+    style: Style,
+    options: &OutputOptions,
+    target: &Target,
+    of: &TargetReport,
+) -> io::Result<()> {
+    writeln!(
+        out,
+        "\n{}",
+        style.paint(Tone::Head, format_args!("--- {} ---", full_name(target)))
+    )?;
     if let Some(error) = &target.error {
         return writeln!(out, "not probed: {}", style.paint(Tone::Own, Escaped(error)));
     }
@@ -71,7 +88,12 @@ fn block(out: &mut Out, style: Style, options: &OutputOptions, target: &Target, 
     if rtt.count > 0 {
         let mut line = String::new();
         for (name, value) in rtt.percentiles() {
-            let _ = write!(line, "{}{name} {}", if line.is_empty() { "" } else { ", " }, Time(value));
+            let _ = write!(
+                line,
+                "{}{name} {}",
+                if line.is_empty() { "" } else { ", " },
+                Time(value)
+            );
         }
         if !line.is_empty() {
             writeln!(out, "percentiles: {line}")?;
@@ -102,7 +124,13 @@ fn block(out: &mut Out, style: Style, options: &OutputOptions, target: &Target, 
 fn counters(style: Style, counts: &Counts) -> String {
     let loss = loss_with_syns(counts);
     let shown = OrNone(loss.map(Percent));
-    let loss = style.paint_if(loss.is_some_and(|l| l > 0.0), Tone::Bad, format_args!("{shown} loss")).to_string();
+    let loss = style
+        .paint_if(
+            loss.is_some_and(|l| l > 0.0),
+            Tone::Bad,
+            format_args!("{shown} loss"),
+        )
+        .to_string();
     let mut line = format!(
         "{} sent, {} received, {} lost, {} rejected, {} not sent, {loss}",
         counts.sent(),
@@ -112,7 +140,11 @@ fn counters(style: Style, counts: &Counts) -> String {
         counts.not_sent
     );
     if counts.syn_lost > 0 {
-        let _ = write!(line, " ({} counted in it)", counted(counts.syn_lost, "SYN lost", "SYNs lost"));
+        let _ = write!(
+            line,
+            " ({} counted in it)",
+            counted(counts.syn_lost, "SYN lost", "SYNs lost")
+        );
     }
     line
 }
@@ -131,7 +163,11 @@ fn loss_runs(out: &mut Out, style: Style, of: &TargetReport) -> io::Result<()> {
         return Ok(());
     };
     let count = counted(runs.count(), "run", "runs");
-    write!(out, "loss runs: {count}, the longest {}", counted(longest, "probe", "probes"))?;
+    write!(
+        out,
+        "loss runs: {count}, the longest {}",
+        counted(longest, "probe", "probes")
+    )?;
     match runs.longest_outage_ns() {
         Some(ns) if ns > 0 => writeln!(out, ", {}", style.paint(Tone::Bad, Time(ns))),
         _ => writeln!(out),
@@ -148,12 +184,18 @@ fn besides(counts: &Counts) -> Option<String> {
         (counts.unexpected, "unexpected"),
         (counts.skipped, "skipped by this host"),
     ];
-    let some: Vec<_> = all.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    let some: Vec<_> = all
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{n} {what}"))
+        .collect();
     (!some.is_empty()).then(|| some.join(", "))
 }
 
 fn reasons(of: &TargetReport) -> Option<String> {
-    let some: Vec<_> = figures::reasons(of).map(|(reason, n)| format!("{n} {}", words::phrase(reason))).collect();
+    let some: Vec<_> = figures::reasons(of)
+        .map(|(reason, n)| format!("{n} {}", words::phrase(reason)))
+        .collect();
     (!some.is_empty()).then(|| some.join(", "))
 }
 
@@ -171,7 +213,11 @@ fn row(style: Style, width: usize, target: &Target, of: &TargetReport) -> String
     let loss = loss_with_syns(counts);
     let shown = OrNone(loss.map(Percent));
     let bad = loss.is_some_and(|l| l > 0.0);
-    let _ = write!(line, ", {}", style.paint_if(bad, Tone::Bad, format_args!("{shown} loss")));
+    let _ = write!(
+        line,
+        ", {}",
+        style.paint_if(bad, Tone::Bad, format_args!("{shown} loss"))
+    );
     let rtt = Rtt::of(of);
     if rtt.count > 0 {
         let [min, avg, max] = [rtt.min, rtt.mean, rtt.max].map(time);
@@ -185,13 +231,26 @@ fn row(style: Style, width: usize, target: &Target, of: &TargetReport) -> String
 
 fn totals(out: &mut Out, style: Style, report: &Report, hidden: usize) -> io::Result<()> {
     let t = Totals::of(report);
-    let only_rejected = report.run.targets.iter().filter(|r| r.counts.received == 0 && r.counts.rejected > 0).count();
+    let only_rejected = report
+        .run
+        .targets
+        .iter()
+        .filter(|r| r.counts.received == 0 && r.counts.rejected > 0)
+        .count();
     writeln!(out, "\n{}", style.paint(Tone::Head, "--- totals ---"))?;
-    write!(out, "{}: {} answered", counted(t.targets, "target", "targets"), t.answered)?;
+    write!(
+        out,
+        "{}: {} answered",
+        counted(t.targets, "target", "targets"),
+        t.answered
+    )?;
     if only_rejected > 0 {
         write!(out, ", {only_rejected} rejected")?;
     }
-    let silent = t.targets.saturating_sub(t.answered).saturating_sub(only_rejected as u64);
+    let silent = t
+        .targets
+        .saturating_sub(t.answered)
+        .saturating_sub(only_rejected as u64);
     write!(out, ", {silent} without an answer")?;
     match hidden {
         0 => writeln!(out)?,
@@ -212,14 +271,27 @@ pub(super) fn closing(out: &mut Out, style: Style, report: &Report) -> io::Resul
     let (p50, p99, max) = run.lateness_ns;
     if max.is_some() {
         write!(out, ", sends late by")?;
-        for (name, value) in [("p50", p50), ("p99", p99)].into_iter().filter_map(|(n, v)| Some((n, v?))) {
+        for (name, value) in [("p50", p50), ("p99", p99)]
+            .into_iter()
+            .filter_map(|(n, v)| Some((n, v?)))
+        {
             write!(out, " {name} {},", Time(value))?;
         }
         write!(out, " max {}", time(max))?;
     }
     writeln!(out)?;
-    for warning in report.instrument.warnings.iter().filter(|w| !report.job.notes.contains(w)) {
-        writeln!(out, "{} {}", style.paint(Tone::Warn, "warning:"), Escaped(warning))?;
+    for warning in report
+        .instrument
+        .warnings
+        .iter()
+        .filter(|w| !report.job.notes.contains(w))
+    {
+        writeln!(
+            out,
+            "{} {}",
+            style.paint(Tone::Warn, "warning:"),
+            Escaped(warning)
+        )?;
     }
     Ok(())
 }
@@ -238,7 +310,12 @@ pub fn interim_text(report: &Report) -> String {
     if report.job.targets.len() > 1 {
         let t = Totals::of(report);
         let targets = counted(t.targets, "target", "targets");
-        let _ = writeln!(text, "{targets}: {} answered; {}", t.answered, counters(Style(false), &t.counts()));
+        let _ = writeln!(
+            text,
+            "{targets}: {} answered; {}",
+            t.answered,
+            counters(Style(false), &t.counts())
+        );
     }
     text
 }

@@ -2,9 +2,9 @@
 
 use rping_engine::{Pace, Stop};
 
+use super::super::payload_size;
 use super::super::style::{Style, Tone};
 use super::super::units::{counted, setting};
-use super::super::payload_size;
 use super::full_name;
 use crate::job::{Job, Kind, Target, UdpProtocol};
 
@@ -12,7 +12,11 @@ use crate::job::{Job, Kind, Target, UdpProtocol};
 pub(super) fn of(job: &Job, style: Style) -> String {
     let what = match job.targets.as_slice() {
         [only] => format!("{} {}", verb(job.kind, only), full_name(only)),
-        many => format!("{} {}", verb_for(job.kind, many), counted(many.len() as u64, "target", "targets")),
+        many => format!(
+            "{} {}",
+            verb_for(job.kind, many),
+            counted(many.len() as u64, "target", "targets")
+        ),
     };
     let mut how = Vec::new();
     if let Some(size) = payload_size(job) {
@@ -30,7 +34,10 @@ pub(super) fn of(job: &Job, style: Style) -> String {
         Pace::WhenSettled => how.push("the next as soon as the last is settled".to_owned()),
     }
     if job.warmup > 0 {
-        how.push(format!("after {} of warm-up", counted(job.warmup, "probe", "probes")));
+        how.push(format!(
+            "after {} of warm-up",
+            counted(job.warmup, "probe", "probes")
+        ));
     }
     how.push(format!("timeout {}", setting(job.timeout)));
     format!("{}: {}", style.paint(Tone::Head, what), how.join(", "))
@@ -65,4 +72,3 @@ fn plain(kind: Kind) -> &'static str {
         Kind::Arp => "ARP request for",
     }
 }
-

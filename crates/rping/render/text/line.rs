@@ -27,11 +27,25 @@ fn whom(job: &Job, target: &Target) -> String {
 }
 
 /// Writes the line of a settled probe.
-pub(super) fn settled(out: &mut Out, style: Style, job: &Job, target: &Target, sample: &Sample) -> io::Result<()> {
+pub(super) fn settled(
+    out: &mut Out,
+    style: Style,
+    job: &Job,
+    target: &Target,
+    sample: &Sample,
+) -> io::Result<()> {
     let to = whom(job, target);
     let seq = sample.seq.0;
     match &sample.outcome {
-        Outcome::Reply { rtt, from, truncated, reordered, syn_retransmits, ttl, .. } => {
+        Outcome::Reply {
+            rtt,
+            from,
+            truncated,
+            reordered,
+            syn_retransmits,
+            ttl,
+            ..
+        } => {
             match job.kind {
                 Kind::Tcp => write!(out, "connected to {to}: seq={seq}")?,
                 _ => write!(out, "reply from {}: seq={seq}", answerer(&to, target, *from))?,
@@ -62,7 +76,11 @@ pub(super) fn settled(out: &mut Out, style: Style, job: &Job, target: &Target, s
             };
             let what = words::brief(job.kind, target, refusal);
             let after = Time(rping_engine::time::nanos(*after));
-            write!(out, "rejected by {by}: seq={seq} {} after {after}", style.paint(Tone::Warn, what))?;
+            write!(
+                out,
+                "rejected by {by}: seq={seq} {} after {after}",
+                style.paint(Tone::Warn, what)
+            )?;
         }
         Outcome::Lost => {
             let silence = format!("no answer within {}", setting(job.timeout));
@@ -100,7 +118,13 @@ pub(super) fn aside(
     let (word, what) = match aside {
         Aside::Late(after) => {
             let after = Time(rping_engine::time::nanos(after));
-            ("late", format!("answered after {after}, timeout {}: stays lost", setting(job.timeout)))
+            (
+                "late",
+                format!(
+                    "answered after {after}, timeout {}: stays lost",
+                    setting(job.timeout)
+                ),
+            )
         }
         Aside::Duplicate => ("duplicate", "answered once more".to_owned()),
         Aside::Corrupt => ("corrupt", "a damaged answer, not counted".to_owned()),

@@ -77,11 +77,15 @@ impl Text {
             return Ok(());
         };
         let (when, happened) = match &sample.outcome {
-            Outcome::Reply { rtt, syn_retransmits, .. } => {
+            Outcome::Reply {
+                rtt, syn_retransmits, ..
+            } => {
                 let happened = (*syn_retransmits > 0).then_some(Happened::SynLost(*syn_retransmits));
                 (sample.left.plus(rtt.unwrap_or_default()), happened)
             }
-            Outcome::Rejected { refusal, after } => (sample.left.plus(*after), Some(Happened::Rejected(refusal))),
+            Outcome::Rejected { refusal, after } => {
+                (sample.left.plus(*after), Some(Happened::Rejected(refusal)))
+            }
             Outcome::Lost => (sample.left.plus(job.timeout), Some(Happened::Lost(job.timeout))),
             Outcome::NotSent(refusal) => (sample.left, Some(Happened::NotSent(refusal))),
         };
@@ -100,10 +104,18 @@ impl Render for Text {
         self.latest = epoch.started;
         writeln!(self.out, "{}", header::of(job, self.style))?;
         for note in &job.notes {
-            writeln!(self.out, "{} {}", self.style.paint(Tone::Warn, "note:"), super::escape::Escaped(note))?;
+            writeln!(
+                self.out,
+                "{} {}",
+                self.style.paint(Tone::Warn, "note:"),
+                super::escape::Escaped(note)
+            )?;
         }
         if !self.few && !self.options.quiet && job.stop == Stop::Never {
-            writeln!(self.out, "one line per target at the end; Ctrl-\\ shows how it stands, Ctrl-C ends it")?;
+            writeln!(
+                self.out,
+                "one line per target at the end; Ctrl-\\ shows how it stands, Ctrl-C ends it"
+            )?;
         }
         Ok(())
     }
@@ -114,7 +126,12 @@ impl Render for Text {
         }
         match record {
             Record::Settled(sample) => self.settled(sample),
-            Record::Aside { target, seq, from, aside } => {
+            Record::Aside {
+                target,
+                seq,
+                from,
+                aside,
+            } => {
                 let job = Arc::clone(&self.job);
                 let Some(target) = job.targets.get(target.index()) else {
                     return Ok(());
@@ -146,7 +163,8 @@ impl Text {
     /// Explains what no line of a probe has explained: in quiet runs, and in those of many targets.
     fn explain_rest(&mut self, report: &Report, listed: &[usize]) -> io::Result<()> {
         for &index in listed {
-            let (Some(target), Some(of)) = (report.job.targets.get(index), report.run.targets.get(index)) else {
+            let (Some(target), Some(of)) = (report.job.targets.get(index), report.run.targets.get(index))
+            else {
                 continue;
             };
             if let Some(error) = &target.error {
@@ -154,11 +172,12 @@ impl Text {
                 continue;
             }
             if let Some(refusal) = &of.last_refusal {
-                if of.counts.rejected > 0 {
-                    self.explain(target, Happened::Rejected(refusal))?;
-                } else if of.counts.not_sent > 0 {
-                    self.explain(target, Happened::NotSent(refusal))?;
-                }
+                // Which of the two it was is only known where the other did not happen; the reason says most of it.
+                let happened = match of.counts.rejected {
+                    0 => Happened::NotSent(refusal),
+                    _ => Happened::Rejected(refusal),
+                };
+                self.explain(target, happened)?;
             }
             if of.counts.lost > 0 {
                 self.explain(target, Happened::Lost(report.job.timeout))?;

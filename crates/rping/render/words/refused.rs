@@ -108,13 +108,12 @@ fn own(about: &About<'_>, refusal: &Refusal) -> Words {
         ),
         Reason::NoNeighbour => Words::new(
             format!(
-                "No neighbour: nobody answered {} for the next hop towards {host} (itself, if it is on this subnet, \
-                 else the gateway), so nothing was sent (\"Destination host unreachable\"): host down, wrong VLAN or \
-                 wrong address.",
+                "No neighbour: host down, wrong VLAN or wrong address. Nobody answered {} for the next hop towards \
+                 {host} ({host} itself on this subnet, else the gateway), so nothing was sent (\"Destination host \
+                 unreachable\").",
                 about.asking()
             ),
-            "ip neigh shows the entry that failed. Check power and cable, the switch port's VLAN (trunk or access), \
-             address and prefix length; then trace on both ends: does the request arrive, does the reply come back?",
+            super::NEIGHBOUR_NEXT,
         ),
         Reason::LocalFirewall => Words::new(
             format!("This host's own firewall does not let {} to {host} out; nothing was sent.", about.traffic()),
@@ -175,7 +174,7 @@ fn port_closed(about: &About<'_>, refusal: &Refusal) -> Words {
                 "The host is up and nothing listens on UDP port {port}: {host} answered with port unreachable. (A \
                  firewall that rejects looks the same.)"
             ),
-            format!("Start the service there (rping server is one that answers), or see ss -lun for what listens."),
+            "Start the service there (rping server is one that answers), or see ss -lun for what listens.",
         ),
         Kind::Udp(_) => Words::new(
             format!("A firewall on the way rejects {}: {who}, and not {host}, says port unreachable.", about.traffic()),
@@ -222,5 +221,8 @@ const fn protocol(kind: Kind) -> &'static str {
 
 fn is_reassembly(about: &About<'_>, refusal: &Refusal) -> bool {
     let name = |(kind, code)| icmp::name(about.v6, kind, code);
-    refusal.icmp.and_then(name).is_some_and(|name| name.starts_with("fragments"))
+    refusal
+        .icmp
+        .and_then(name)
+        .is_some_and(|name| name.starts_with("fragments"))
 }

@@ -7,17 +7,29 @@ const KINDS: [Kind; 4] = [Kind::Icmp, Kind::Tcp, Kind::Udp(UdpProtocol::Auto), K
 
 fn target(address: &str) -> Target {
     let address: SocketAddr = address.parse().unwrap();
-    Target { name: None, address: Some(address), error: None, from_block: false }
+    Target {
+        name: None,
+        address: Some(address),
+        error: None,
+        from_block: false,
+    }
 }
 
 fn refusal(reason: Reason, from: Option<&str>, icmp: Option<(u8, u8)>) -> Refusal {
     let from = from.map(|ip| Origin::Ip(ip.parse().unwrap()));
-    Refusal { from, icmp, ..Refusal::of(reason) }
+    Refusal {
+        from,
+        icmp,
+        ..Refusal::of(reason)
+    }
 }
 
 fn well_formed(words: &Words) {
     for sentence in [&words.means, &words.next] {
-        assert!(sentence.len() > 20 && sentence.ends_with(['.', '?', ')']), "{sentence}");
+        assert!(
+            sentence.len() > 20 && sentence.ends_with(['.', '?', ')']),
+            "{sentence}"
+        );
         assert!(!sentence.contains("  ") && !sentence.contains('\n'), "{sentence}");
     }
     assert!(words.means.len() + words.next.len() < 620, "{words:?}");
@@ -26,12 +38,20 @@ fn well_formed(words: &Words) {
 #[test]
 fn every_kind_has_words_for_every_outcome_and_reason() {
     for kind in KINDS {
-        for target in [target("10.77.0.2:445"), target("[fe80::2]:445"), target("10.77.0.2:0")] {
+        for target in [
+            target("10.77.0.2:445"),
+            target("[fe80::2]:445"),
+            target("10.77.0.2:0"),
+        ] {
             for reason in Reason::ALL {
                 for from in [None, Some("10.77.0.2"), Some("10.0.0.1")] {
                     for icmp in [None, Some((3, 3)), Some((1, 4)), Some((11, 1)), Some((200, 200))] {
                         for mtu in [None, Some(0), Some(1400)] {
-                            let refusal = Refusal { mtu, errno: Some(5), ..refusal(reason, from, icmp) };
+                            let refusal = Refusal {
+                                mtu,
+                                errno: Some(5),
+                                ..refusal(reason, from, icmp)
+                            };
                             well_formed(&explain(kind, &target, Happened::Rejected(&refusal)));
                             well_formed(&explain(kind, &target, Happened::NotSent(&refusal)));
                             assert!(!brief(kind, &target, &refusal).is_empty());
@@ -42,7 +62,12 @@ fn every_kind_has_words_for_every_outcome_and_reason() {
             well_formed(&explain(kind, &target, Happened::Lost(Duration::from_secs(1))));
             well_formed(&explain(kind, &target, Happened::SynLost(1)));
             well_formed(&explain(kind, &target, Happened::Unusable("no such host")));
-            for aside in [Aside::Late(Duration::MAX), Aside::Duplicate, Aside::Corrupt, Aside::Unexpected] {
+            for aside in [
+                Aside::Late(Duration::MAX),
+                Aside::Duplicate,
+                Aside::Corrupt,
+                Aside::Unexpected,
+            ] {
                 well_formed(&explain(kind, &target, Happened::Aside(aside)));
             }
         }
@@ -57,11 +82,22 @@ fn means(kind: Kind, happened: Happened<'_>) -> String {
 fn a_reset_and_a_port_unreachable_are_told_apart_over_tcp() {
     let reset = refusal(Reason::PortClosed, None, None);
     let icmp = refusal(Reason::PortClosed, Some("10.0.0.1"), Some((3, 3)));
-    assert!(means(Kind::Tcp, Happened::Rejected(&reset)).contains("host is up and nothing listens on port 445"));
+    assert!(
+        means(Kind::Tcp, Happened::Rejected(&reset)).contains("host is up and nothing listens on port 445")
+    );
     let by_firewall = means(Kind::Tcp, Happened::Rejected(&icmp));
-    assert!(by_firewall.contains("firewall rejects port 445: 10.0.0.1 answered with port unreachable"), "{by_firewall}");
-    assert_eq!(brief(Kind::Tcp, &target("10.77.0.2:445"), &reset), "port closed (TCP reset)");
-    assert_eq!(brief(Kind::Tcp, &target("10.77.0.2:445"), &icmp), "port unreachable (ICMP 3/3)");
+    assert!(
+        by_firewall.contains("firewall rejects port 445: 10.0.0.1 answered with port unreachable"),
+        "{by_firewall}"
+    );
+    assert_eq!(
+        brief(Kind::Tcp, &target("10.77.0.2:445"), &reset),
+        "port closed (TCP reset)"
+    );
+    assert_eq!(
+        brief(Kind::Tcp, &target("10.77.0.2:445"), &icmp),
+        "port unreachable (ICMP 3/3)"
+    );
 }
 
 #[test]
@@ -84,18 +120,36 @@ fn a_policy_names_who_enforces_it() {
     let other = refusal(Reason::AdminProhibited, Some("10.0.0.1"), Some((3, 13)));
     let own = refusal(Reason::AdminProhibited, Some("10.77.0.2"), Some((3, 13)));
     assert!(means(Kind::Tcp, Happened::Rejected(&other)).contains("10.0.0.1, a firewall on the way"));
-    assert!(means(Kind::Tcp, Happened::Rejected(&own)).contains("the firewall on 10.77.0.2 rejects TCP port 445"));
-    assert_eq!(brief(Kind::Tcp, &target("10.77.0.2:445"), &other), "communication prohibited (ICMP 3/13)");
+    assert!(
+        means(Kind::Tcp, Happened::Rejected(&own)).contains("the firewall on 10.77.0.2 rejects TCP port 445")
+    );
+    assert_eq!(
+        brief(Kind::Tcp, &target("10.77.0.2:445"), &other),
+        "communication prohibited (ICMP 3/13)"
+    );
 }
 
 #[test]
 fn a_packet_that_is_too_big_is_told_the_size_that_fits() {
-    let too_big = Refusal { mtu: Some(1400), ..Refusal::of(Reason::PacketTooBig) };
+    let too_big = Refusal {
+        mtu: Some(1400),
+        ..Refusal::of(Reason::PacketTooBig)
+    };
     let v4 = explain(Kind::Icmp, &target("10.77.0.2:0"), Happened::NotSent(&too_big));
-    let v6 = explain(Kind::Icmp, &target("[2001:db8::1]:0"), Happened::NotSent(&too_big));
-    assert!(v4.means.contains("1400 bytes") && v4.next.contains("-l 1372 fits"), "{v4:?}");
+    let v6 = explain(
+        Kind::Icmp,
+        &target("[2001:db8::1]:0"),
+        Happened::NotSent(&too_big),
+    );
+    assert!(
+        v4.means.contains("1400 bytes") && v4.next.contains("-l 1372 fits"),
+        "{v4:?}"
+    );
     assert!(v6.next.contains("-l 1352 fits"), "{v6:?}");
-    assert_eq!(brief(Kind::Icmp, &target("10.77.0.2:0"), &too_big), "packet too big (MTU 1400)");
+    assert_eq!(
+        brief(Kind::Icmp, &target("10.77.0.2:0"), &too_big),
+        "packet too big (MTU 1400)"
+    );
 }
 
 #[test]
@@ -107,13 +161,22 @@ fn each_thing_is_told_once_and_a_different_teller_is_a_different_thing() {
     assert!(told.once(Kind::Tcp, &t, Happened::Rejected(&router)).is_some());
     assert!(told.once(Kind::Tcp, &t, Happened::Rejected(&router)).is_none());
     assert!(told.once(Kind::Tcp, &t, Happened::Rejected(&itself)).is_some());
-    assert!(told.once(Kind::Tcp, &t, Happened::Lost(Duration::from_secs(1))).is_some());
-    assert!(told.once(Kind::Tcp, &t, Happened::Lost(Duration::from_secs(1))).is_none());
+    assert!(told
+        .once(Kind::Tcp, &t, Happened::Lost(Duration::from_secs(1)))
+        .is_some());
+    assert!(told
+        .once(Kind::Tcp, &t, Happened::Lost(Duration::from_secs(1)))
+        .is_none());
 }
 
 #[test]
 fn names_from_outside_are_escaped() {
-    let name = Target { name: Some("a\x1b[2Jb".into()), address: None, error: Some("x".into()), from_block: false };
+    let name = Target {
+        name: Some("a\x1b[2Jb".into()),
+        address: None,
+        error: Some("x".into()),
+        from_block: false,
+    };
     let words = explain(Kind::Tcp, &name, Happened::Unusable("x"));
     assert!(words.means.starts_with("a\\x1b[2Jb was not probed"), "{words:?}");
 }
