@@ -22,6 +22,7 @@ mod rng;
 mod service;
 mod topology;
 mod truth;
+mod turn;
 mod wait;
 
 pub use capture::{Capture, Captured};

@@ -4,27 +4,40 @@ use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use nix::sched::{setns, CloneFlags};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
+use crate::turn::Turn;
 use crate::wait::wait_until;
 
 const PREFIX: &str = "rlab";
 
 /// A network namespace of its own: loopback up, no duplicate address detection, no ICMP rate limit.
+///
+/// Clones are handles to the same one; it is deleted with the last of them.
+#[derive(Debug, Clone)]
+pub struct Namespace(Arc<Owned>);
+
 #[derive(Debug)]
-pub struct Namespace {
+struct Owned {
     name: String,
+    _turn: Arc<Turn>,
 }
 
 impl Namespace {
     /// Creates a namespace; `hint` becomes a part of its name, which is unique on this machine.
+    ///
+    /// Waits while a bench is up that fills the machine's neighbour table ([`crate::Lab::on_link`]).
     #[must_use]
     pub fn new(hint: &str) -> Self {
+        Self::in_turn(hint, &Arc::new(Turn::shared()))
+    }
+
+    pub(crate) fn in_turn(hint: &str, turn: &Arc<Turn>) -> Self {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         static SWEEP: Once = Once::new();
         SWEEP.call_once(sweep);
@@ -42,7 +55,10 @@ impl Namespace {
             );
             out.status.success()
         });
-        let namespace = Self { name };
+        let namespace = Self(Arc::new(Owned {
+            name,
+            _turn: Arc::clone(turn),
+        }));
         namespace.run(|| {
             // Interfaces made later inherit these: an address is usable as soon as it is there.
             write_sysctl("net.ipv6.conf.default.accept_dad", "0");
@@ -60,7 +76,7 @@ impl Namespace {
     /// The name, as `ip netns` lists it.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// A command that will run in this namespace, with `/sys` of the namespace.
@@ -69,7 +85,7 @@ impl Namespace {
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program);
+        command.args(["netns", "exec", &self.0.name]).arg(program);
         command
     }
 
@@ -98,7 +114,7 @@ impl Namespace {
         assert!(
             out.status.success(),
             "{argv:?} in {}: {}: {}",
-            self.name,
+            self.name(),
             out.status,
             said(&out)
         );
@@ -121,7 +137,7 @@ impl Namespace {
     /// # Panics
     /// With the panic of `work`, or when the namespace cannot be entered.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let path = format!("/run/netns/{}", self.name);
+        let path = format!("/run/netns/{}", self.name());
         let door = File::open(&path).unwrap_or_else(|error| panic!("open {path}: {error}"));
         let joined = std::thread::scope(|scope| {
             scope
@@ -138,7 +154,7 @@ impl Namespace {
     /// Runs `ip` with these lines as one batch: a thousand addresses cost one process.
     pub fn ip(&self, lines: &str) {
         let mut command = Command::new("ip");
-        command.args(["-n", &self.name, "-batch", "-"]);
+        command.args(["-n", &self.0.name, "-batch", "-"]);
         feed(&mut command, lines);
     }
 
@@ -196,7 +212,7 @@ impl Namespace {
     }
 }
 
-impl Drop for Namespace {
+impl Drop for Owned {
     fn drop(&mut self) {
         // Nothing to be done about a failure here; the next run sweeps what is left.
         let _ = Command::new("ip")

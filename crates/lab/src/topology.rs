@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use crate::emulator::wait_usable;
 use crate::namespace::Namespace;
+use crate::turn::Turn;
 
 /// The namespaces' builder; see the types it returns for addresses and interface names.
 #[derive(Debug)]
@@ -97,8 +99,19 @@ pub struct OnLink {
     count: u32,
 }
 
+impl Drop for OnLink {
+    fn drop(&mut self) {
+        // The kernel clears a deleted namespace up when it has time; neighbours go with their link at once.
+        for (end, interface) in [(&self.client, "c0"), (&self.server, "s0")] {
+            let _ = end.try_exec(&["ip", "link", "set", interface, "down"]);
+        }
+    }
+}
+
 impl OnLink {
     const STRIPE: u32 = 16;
+    /// Blocks up to this size leave the other benches their share of the 1024 neighbours that the machine has room for.
+    const BESIDE_OTHERS: u32 = 128;
     const FIRST: u32 = u32::from_be_bytes([10, 80, 16, 0]);
 
     /// The addresses of the block, as a CIDR.
@@ -175,6 +188,9 @@ impl Lab {
 
     /// A block of `count` on-link addresses, half of them live.
     ///
+    /// A large block fills the machine's neighbour table, so it waits until no other bench is up on this machine, and
+    /// keeps others waiting: build no second bench beside it in one test.
+    ///
     /// # Panics
     /// When `count` is not a power of two from 32 to 4096.
     #[must_use]
@@ -183,7 +199,12 @@ impl Lab {
             count.is_power_of_two() && (32..=4096).contains(&count),
             "{count} addresses"
         );
-        let (client, server) = (Namespace::new("client"), Namespace::new("server"));
+        let alone = count > OnLink::BESIDE_OTHERS;
+        let turn = Arc::new(if alone { Turn::alone() } else { Turn::shared() });
+        let (client, server) = (
+            Namespace::in_turn("client", &turn),
+            Namespace::in_turn("server", &turn),
+        );
         join(&client, "c0", &server, "s0");
         client.ip("addr add 10.80.0.1/18 dev c0");
         // A local route is as good as an address: the kernel answers ARP, ICMP and TCP for all of it.

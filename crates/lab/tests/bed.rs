@@ -176,3 +176,21 @@ fn a_capture_holds_every_packet_from_its_start_to_its_stop() {
     assert_eq!(packets[999].ip().unwrap()[48..52], 499u32.to_be_bytes());
     assert_eq!(echo.received(), 500);
 }
+
+#[test]
+fn a_block_that_fills_the_neighbour_table_waits_until_it_is_alone() {
+    if !require_root("a_block_that_fills_the_neighbour_table_waits_until_it_is_alone") {
+        return;
+    }
+    let other = rping_lab::Namespace::new("other");
+    let (tell, told) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        let lab = Lab::on_link(4096);
+        tell.send(()).unwrap();
+        drop(lab);
+    });
+    assert!(told.recv_timeout(Duration::from_millis(300)).is_err());
+    drop(other);
+    told.recv_timeout(Duration::from_secs(60)).unwrap();
+    waiting.join().unwrap();
+}
