@@ -116,7 +116,7 @@ impl RxBatch {
         let header = &self.headers[i];
         let start = i * self.size;
         let length = (header.msg_len as usize).min(self.size);
-        let control_length = (header.msg_hdr.msg_controllen as usize).min(RX_CONTROL);
+        let control_length = header.msg_hdr.msg_controllen.min(RX_CONTROL);
         let words: &[u64] = &self.controls[i];
         // SAFETY: the words are initialised, a byte needs no alignment, and the length is within the array's.
         let control = unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), control_length) };

@@ -4,17 +4,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rping_engine::{Drained, Left, Stamp, Timestamp, BATCH};
+use rping_engine::{Drained, Left, Stamp, BATCH};
 use socket2::{SockAddr, Socket};
 
-use crate::batch::{RxBatch, Slot, TxBatch, TX_CONTROL};
+use crate::batch::{RxBatch, TxBatch, TX_CONTROL};
 use crate::clock::{Clock, Realtime};
-use crate::cmsg::{self, Control};
-use crate::errqueue::{send_refusal, SocketError};
+use crate::cmsg;
+use crate::errqueue::send_refusal;
+use crate::incoming::{read, Incoming};
 use crate::options::Options;
 use crate::queue::ErrorQueue;
 use crate::stamp::Stamps;
-use crate::wait::{Waiter, Woken};
 use crate::{sys, Error, Result};
 
 /// What kind of socket it is.
@@ -42,48 +42,6 @@ pub struct Packet {
     pub from: Option<(IpAddr, u32)>,
     /// Comes back with the result and with the transmit stamp.
     pub tag: u64,
-}
-
-/// A datagram that came in.
-#[derive(Clone, Copy, Debug)]
-pub struct Received<'a> {
-    /// From whom (port 0 for ICMP).
-    pub from: SocketAddr,
-    /// When.
-    pub at: Stamp,
-    /// The TTL or hop limit that it arrived with.
-    pub ttl: Option<u8>,
-    /// The TOS byte or traffic class, where [`Options::tell_destination`] asked for it.
-    pub tos: Option<u8>,
-    /// The address that it was sent to and the interface it came in by, where [`Options::tell_destination`] asked.
-    pub to: Option<(IpAddr, u32)>,
-    /// The payload, see [`Kind`]; without an IP header.
-    pub payload: &'a [u8],
-    /// It was longer than [`Options::payload`]; the rest is gone.
-    pub cut: bool,
-    /// Its ICMP checksum is wrong (raw IPv4 sockets alone; elsewhere the kernel checks and drops).
-    pub damaged: bool,
-}
-
-/// What [`Datagram::receive`] hands over.
-#[derive(Clone, Copy, Debug)]
-pub enum Incoming<'a> {
-    /// A packet left: its tag, and when.
-    Left {
-        /// As in [`Packet::tag`].
-        tag: u64,
-        /// The kernel's stamp, or our own where that cannot be trusted.
-        at: Stamp,
-    },
-    /// An error came in; `at` is when it was read (the kernel does not stamp errors).
-    Error {
-        /// The error.
-        error: &'a SocketError,
-        /// When it was read.
-        at: Stamp,
-    },
-    /// A datagram came in.
-    Packet(&'a Received<'a>),
 }
 
 /// How much one receive pass may take at once, bytes: large datagrams get fewer slots.
@@ -194,6 +152,11 @@ impl Datagram {
     /// How often the wall clock was seen to step.
     pub fn clock_steps(&self) -> u64 {
         self.realtime.steps()
+    }
+
+    /// A poll said that the error queue holds something.
+    pub(crate) fn look_for_errors(&mut self) {
+        self.queue.look = true;
     }
 
     /// Throws away what came in before the filter stood.
@@ -423,95 +386,6 @@ fn write_control(room: &mut [u8], number: Option<u32>, from: Option<(IpAddr, u32
 
 const _: () = assert!(cmsg::space(4) + cmsg::space(20) <= TX_CONTROL);
 
-/// `None` for what bears no address or no whole IPv4 header.
-fn read<'a>(slot: &Slot<'a>, with_header: bool, realtime: &Realtime, now: Timestamp) -> Option<Received<'a>> {
-    let control = Control::read(slot.control);
-    let mut received = Received {
-        from: slot.name.read(slot.name_length)?,
-        at: realtime.received(control.stamp, now),
-        ttl: control.ttl,
-        tos: control.tos,
-        to: control.to,
-        payload: slot.bytes,
-        cut: slot.cut,
-        damaged: false,
-    };
-    if with_header {
-        // RFC 791 section 3.1: header length in words of four bytes; a raw socket's port is the protocol number.
-        let words = usize::from(slot.bytes.first()? & 0x0f);
-        received.ttl = Some(*slot.bytes.get(8)?);
-        received.payload = slot.bytes.get(words * 4..)?;
-        received.damaged = !slot.cut && internet_checksum(received.payload) != 0;
-        received.from.set_port(0);
-    }
-    Some(received)
-}
-
-/// RFC 1071: the one's complement of the one's complement sum; zero over a message that bears its own right checksum.
-pub fn internet_checksum(message: &[u8]) -> u16 {
-    let mut sum = 0u64;
-    let mut words = message.chunks_exact(4);
-    for word in &mut words {
-        sum += u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
-    }
-    let mut last = [0; 4];
-    last[..words.remainder().len()].copy_from_slice(words.remainder());
-    sum += u64::from(u32::from_be_bytes(last));
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
-/// The most sockets that are waited for together.
-const SOCKETS: usize = 4;
-
-/// Hands over what arrives at any of `sockets` (at most four): at once if something is there, else waits for it until
-/// `until`. `each` is told the socket's index. Transmit stamps alone end no wait.
-///
-/// Says [`Drained::More`] after a wait that ended by time, for what arrived during its last stretch was not looked at:
-/// the send that is due goes first.
-///
-/// # Errors
-/// As [`Datagram::receive`].
-pub fn receive_from_any(
-    sockets: &mut [Datagram],
-    waiter: &mut Waiter,
-    until: Timestamp,
-    mut each: impl FnMut(usize, Incoming<'_>),
-) -> Result<Drained> {
-    loop {
-        let mut all = Drained::All;
-        let mut any = false;
-        for (i, socket) in sockets.iter_mut().enumerate() {
-            let (drained, heard) = socket.receive(|incoming| each(i, incoming))?;
-            any |= heard;
-            if drained == Drained::More {
-                all = Drained::More;
-            }
-        }
-        if any || all == Drained::More || Clock.now() >= until {
-            return Ok(all);
-        }
-        let count = sockets.len().min(SOCKETS);
-        let Some(first) = sockets.first() else {
-            return Ok(all);
-        };
-        let mut fds = [first.as_fd(); SOCKETS];
-        for (fd, socket) in fds.iter_mut().zip(sockets.iter()) {
-            *fd = socket.as_fd();
-        }
-        match waiter.wait(&fds[..count], until) {
-            Woken::Due => return Ok(Drained::More),
-            Woken::Interrupted => return Ok(all),
-            Woken::Ready => {}
-        }
-        for (i, socket) in sockets.iter_mut().enumerate() {
-            socket.queue.look |= waiter.readiness(i).error;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -557,15 +431,5 @@ mod tests {
         let (sent, stamped) = tags(&mut socket, 50);
         assert_eq!(sent.len(), 40);
         assert_eq!(sent, stamped);
-    }
-
-    #[test]
-    fn checksums_are_those_of_rfc_1071() {
-        assert_eq!(
-            internet_checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]),
-            !0xddf2
-        );
-        assert_eq!(internet_checksum(&[0x00, 0x01, 0xf2]), !0xf201);
-        assert_eq!(internet_checksum(&[]), 0xffff);
     }
 }

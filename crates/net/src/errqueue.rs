@@ -89,7 +89,7 @@ impl SocketError {
     }
 
     /// What it makes of the probe that caused it. `own` tells whether an address is one of this host's.
-    pub fn verdict(&self, own: impl Fn(IpAddr) -> bool) -> Verdict {
+    pub fn verdict(&self, mut own: impl FnMut(IpAddr) -> bool) -> Verdict {
         if self.origin == ErrorOrigin::Local {
             return Verdict::NotSent(send_refusal(self.errno, self.mtu));
         }
@@ -101,7 +101,7 @@ impl SocketError {
             errno: Some(self.errno),
         };
         let to_self = self.destination.is_some_and(|to| own(to.ip()));
-        if to_self || !self.offender.is_some_and(own) {
+        if to_self || !self.offender.is_some_and(&mut own) {
             return Verdict::Rejected(refusal);
         }
         let reason = match refusal.reason {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use rping_engine::{Left, StampSource};
 
 use crate::clock::Clock;
-use crate::datagram::{Datagram, Incoming, Packet};
+use crate::datagram::{Datagram, Packet};
+use crate::incoming::Incoming;
 use crate::options::Options;
 use crate::wait::{Pacing, Waiter, Woken};
 use crate::Result;

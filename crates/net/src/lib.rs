@@ -3,9 +3,9 @@
 //! The one crate with `unsafe` and the one that reads clocks. Everything above it speaks
 //! [`rping_engine::Timestamp`]: nanoseconds on the monotonic clock, onto which kernel stamps are brought here.
 
-pub mod bpf;
 mod address;
 mod batch;
+pub mod bpf;
 pub mod caps;
 pub mod clock;
 mod cmsg;
@@ -13,6 +13,7 @@ pub mod datagram;
 mod error;
 pub mod errqueue;
 pub mod iface;
+mod incoming;
 mod keeper;
 pub mod netlink;
 pub mod netns;
@@ -21,16 +22,19 @@ pub mod options;
 pub mod packet;
 mod queue;
 mod stamp;
+mod surroundings;
 mod sys;
 pub mod tcp;
 pub mod wait;
 
 pub use clock::Clock;
-pub use datagram::{Datagram, Incoming, Packet, Received};
+pub use datagram::{Datagram, Packet};
 pub use error::Error;
+pub use incoming::{internet_checksum, receive_from_any, Incoming, Received};
 pub use keeper::StampKeeper;
 pub use open::Identifiers;
 pub use options::Options;
+pub use surroundings::Surroundings;
 pub use wait::{Pacing, Waiter, Waker, Woken};
 
 /// What this crate's calls return.

@@ -1,0 +1,146 @@
+//! Whom a run probes, and finding out whom an answer is about.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use rping_engine::{Sequence, TargetId};
+
+/// An address as a reply bears it: link-local ones mean nothing without their interface.
+type Key = (IpAddr, u32);
+
+fn key(address: SocketAddr) -> Key {
+    match address {
+        SocketAddr::V4(four) => (IpAddr::V4(*four.ip()), 0),
+        SocketAddr::V6(six) if six.ip().is_unicast_link_local() => (IpAddr::V6(*six.ip()), six.scope_id()),
+        SocketAddr::V6(six) => (IpAddr::V6(*six.ip()), 0),
+    }
+}
+
+/// One target.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    /// The newest probe that was sent.
+    newest: Option<Sequence>,
+    /// It has answered, so its neighbour entry is resolved and sends to it do not pile up.
+    pub(crate) heard: bool,
+    /// The next target with the same address.
+    twin: Option<TargetId>,
+}
+
+/// All targets of a run.
+#[derive(Debug)]
+pub(crate) struct Targets {
+    all: Vec<Target>,
+    by_address: HashMap<Key, TargetId>,
+}
+
+impl Targets {
+    pub(crate) fn new(addresses: &[SocketAddr]) -> Targets {
+        let mut by_address = HashMap::with_capacity(addresses.len());
+        let mut all = Vec::with_capacity(addresses.len());
+        for (i, &address) in addresses.iter().enumerate() {
+            let twin = by_address.insert(key(address), TargetId(i as u32));
+            all.push(Target {
+                address,
+                newest: None,
+                heard: false,
+                twin,
+            });
+        }
+        Targets { all, by_address }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn get(&self, id: TargetId) -> Option<&Target> {
+        self.all.get(id.index())
+    }
+
+    /// The targets at this address: one, as a rule.
+    pub(crate) fn at(&self, address: SocketAddr) -> impl Iterator<Item = TargetId> + '_ {
+        let first = self.by_address.get(&key(address)).copied();
+        std::iter::successors(first, |&id| self.get(id).and_then(|target| target.twin))
+    }
+
+    /// The targets that stand for many hosts, whose replies bear the hosts' own addresses.
+    pub(crate) fn groups(&self, broadcast: bool) -> impl Iterator<Item = TargetId> + '_ {
+        let ids = (0..self.all.len() as u32).map(TargetId);
+        ids.filter(move |&id| {
+            self.get(id)
+                .is_some_and(|t| t.address.ip().is_multicast() || (broadcast && t.address.is_ipv4()))
+        })
+    }
+
+    pub(crate) fn sent(&mut self, id: TargetId, seq: Sequence) {
+        if let Some(target) = self.all.get_mut(id.index()) {
+            target.newest = Some(target.newest.map_or(seq, |newest| newest.max(seq)));
+        }
+    }
+
+    pub(crate) fn set_heard(&mut self, id: TargetId, heard: bool) {
+        if let Some(target) = self.all.get_mut(id.index()) {
+            target.heard = heard;
+        }
+    }
+
+    /// The most recent probe sent to this target with these low `bits` bits.
+    pub(crate) fn widen(&self, id: TargetId, low: u64, bits: u32) -> Option<Sequence> {
+        let newest = self.get(id)?.newest?.0;
+        let span = 1u64 << bits;
+        let candidate = (newest & !(span - 1)) | (low & (span - 1));
+        if candidate <= newest {
+            Some(Sequence(candidate))
+        } else {
+            candidate.checked_sub(span).map(Sequence)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn targets(list: &[&str]) -> Targets {
+        let list: Vec<SocketAddr> = list.iter().map(|a| a.parse().expect("an address")).collect();
+        Targets::new(&list)
+    }
+
+    #[test]
+    fn low_bits_widen_to_the_most_recent_probe_that_was_sent_and_never_to_a_later_one() {
+        let mut t = targets(&["192.0.2.1:0"]);
+        let id = TargetId(0);
+        assert_eq!(t.widen(id, 0, 16), None, "nothing was sent");
+        t.sent(id, Sequence(3));
+        assert_eq!(t.widen(id, 3, 16), Some(Sequence(3)));
+        assert_eq!(t.widen(id, 4, 16), None);
+        t.sent(id, Sequence(0x1_0002));
+        t.sent(id, Sequence(0x1_0001));
+        assert_eq!(t.widen(id, 2, 16), Some(Sequence(0x1_0002)));
+        assert_eq!(t.widen(id, 3, 16), Some(Sequence(3)));
+        assert_eq!(t.widen(id, 0x1_0002, 20), Some(Sequence(0x1_0002)));
+        assert_eq!(t.widen(TargetId(9), 0, 16), None);
+    }
+
+    #[test]
+    fn link_local_twins_on_two_links_are_two_and_twins_on_one_are_both_found() {
+        let t = targets(&[
+            "[fe80::1%1]:0",
+            "[fe80::1%2]:0",
+            "192.0.2.1:0",
+            "192.0.2.1:0",
+            "[2001:db8::1]:0",
+        ]);
+        let at = |a: &str| {
+            t.at(a.parse().expect("an address"))
+                .map(|id| id.0)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(at("[fe80::1%2]:0"), [1]);
+        assert_eq!(at("192.0.2.1:0"), [3, 2]);
+        assert_eq!(at("[2001:db8::1%7]:0"), [4]);
+        assert_eq!(at("192.0.2.9:0"), [0; 0]);
+    }
+}
