@@ -191,6 +191,6 @@ fn a_block_that_fills_the_neighbour_table_waits_until_it_is_alone() {
     });
     assert!(told.recv_timeout(Duration::from_millis(300)).is_err());
     drop(other);
-    told.recv_timeout(Duration::from_secs(60)).unwrap();
+    told.recv_timeout(Duration::from_secs(300)).unwrap();
     waiting.join().unwrap();
 }

@@ -1,0 +1,8 @@
+//! rping as a person runs it, on networks whose truth is known: namespaces with firewalls and faults, and an
+//! emulated link with a log. Needs root; says so and is skipped without it, fails without it in CI.
+
+mod accounting;
+mod situations;
+mod stamps;
+mod support;
+mod sweep;

@@ -1,0 +1,91 @@
+//! Many on-link targets, half of them silent: the silent ones take nothing from the others.
+
+use std::collections::HashSet;
+
+use rping_lab::{require_root, Lab, OnLink};
+use serde_json::Value;
+
+use crate::support::{count, rping};
+
+/// Sweeps 4096 addresses once; returns the document.
+fn sweep(lab: &OnLink, args: &[&str]) -> Value {
+    let cidr = lab.cidr();
+    let target = if args[0] == "tcp" {
+        format!("{cidr}:445")
+    } else {
+        cidr
+    };
+    let run = rping(
+        &lab.client,
+        &[&[args[0], &target], &args[1..], &["-n", "1", "-o", "json"]].concat(),
+    );
+    run.json()
+}
+
+fn addresses_with<'a>(document: &'a Value, outcome: &str) -> HashSet<&'a str> {
+    let targets = document["targets"].as_array().expect("an array of targets");
+    let with = targets.iter().filter(|target| count(target, outcome) == 1);
+    with.map(|target| target["address"].as_str().expect("an address"))
+        .collect()
+}
+
+fn live(lab: &OnLink) -> HashSet<String> {
+    lab.addresses()
+        .filter(|&address| lab.is_live(address))
+        .map(|address| address.to_string())
+        .collect()
+}
+
+#[test]
+fn every_live_address_of_4096_answers_an_icmp_sweep() {
+    if !require_root("every_live_address_of_4096_answers_an_icmp_sweep") {
+        return;
+    }
+    let lab = Lab::on_link(4096);
+    let document = sweep(&lab, &["icmp"]);
+    let live = live(&lab);
+    assert_eq!(
+        addresses_with(&document, "received"),
+        live.iter().map(String::as_str).collect()
+    );
+    assert_eq!(count(&document["totals"], "attempted"), 4096);
+    assert_eq!(
+        count(&document["totals"], "not_sent"),
+        2048,
+        "nobody has the others: {:#}",
+        document["totals"]
+    );
+}
+
+#[test]
+fn every_live_address_of_4096_answers_an_arp_sweep_without_a_bound_on_the_rate() {
+    if !require_root("every_live_address_of_4096_answers_an_arp_sweep_without_a_bound_on_the_rate") {
+        return;
+    }
+    let lab = Lab::on_link(4096);
+    let document = sweep(&lab, &["arp", "--max-rate", "0"]);
+    assert_eq!(
+        addresses_with(&document, "received"),
+        live(&lab).iter().map(String::as_str).collect()
+    );
+    assert_eq!(count(&document["totals"], "lost"), 2048);
+}
+
+#[test]
+fn every_live_address_of_4096_refuses_a_tcp_sweep() {
+    if !require_root("every_live_address_of_4096_refuses_a_tcp_sweep") {
+        return;
+    }
+    let lab = Lab::on_link(4096);
+    let document = sweep(&lab, &["tcp", "-W", "1s"]);
+    assert_eq!(
+        addresses_with(&document, "rejected"),
+        live(&lab).iter().map(String::as_str).collect()
+    );
+    assert_eq!(
+        count(&document["totals"], "not_sent"),
+        2048,
+        "nobody has the others: {:#}",
+        document["totals"]
+    );
+}
