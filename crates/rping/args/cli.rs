@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::output::{Buckets, Color, Format};
-use super::request::{Family, Source};
+use super::source::{Family, Source};
 use super::{help, value};
 use crate::job::{Close, Stop, UdpProtocol};
 

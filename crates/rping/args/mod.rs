@@ -7,6 +7,7 @@ mod help;
 pub mod output;
 mod request;
 mod server;
+mod source;
 mod usage;
 mod value;
 
@@ -18,8 +19,9 @@ use clap::FromArgMatches;
 
 pub use cli::command;
 pub use output::OutputOptions;
-pub use request::{Family, List, Request, Source};
+pub use request::{List, Request};
 pub use server::{ServerArgs, PORT as SERVER_PORT};
+pub use source::{Family, Source};
 pub use usage::Usage;
 
 pub(crate) use usage::{plain, shown};

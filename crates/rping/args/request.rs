@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{plain, Usage};
+use super::{plain, Family, Source, Usage};
 use crate::job::{Close, Job, Kind, Pace, Stop, Target, UdpProtocol};
-use crate::targets::{self, parse_address, parse_port, LocalNet, Resolver, Rules, Spec};
+use crate::targets::{self, LocalNet, Resolver, Rules, Spec};
 
 /// The shortest interval: a hundred thousand probes per second and target.
 pub(super) const LEAST_INTERVAL: Duration = Duration::from_micros(10);
@@ -24,83 +24,6 @@ const SIZE: usize = 32;
 const NONCE: usize = 16;
 /// Shorter intervals to other hosts are a flood, which stays root's where file capabilities open the raw sockets.
 const FLOOD: Duration = Duration::from_millis(2);
-
-/// An address family.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    /// The family of an address.
-    pub fn of(ip: IpAddr) -> Family {
-        if ip.is_ipv4() {
-            Family::V4
-        } else {
-            Family::V6
-        }
-    }
-
-    /// 4 or 6.
-    pub(crate) const fn digit(self) -> u8 {
-        match self {
-            Family::V4 => 4,
-            Family::V6 => 6,
-        }
-    }
-
-    /// Whether an address is of this family.
-    pub fn holds(self, ip: IpAddr) -> bool {
-        Family::of(ip) == self
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Family::V4 => "IPv4",
-            Family::V6 => "IPv6",
-        })
-    }
-}
-
-/// Where probes leave from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Source {
-    /// The address; unspecified for a port alone.
-    pub ip: IpAddr,
-    /// The interface of a link-local address, by name or index.
-    pub zone: Option<String>,
-    /// The port; `None` is the system's choice.
-    pub port: Option<u16>,
-}
-
-impl Source {
-    /// Reads `ADDR[:PORT]`: `10.0.0.1`, `10.0.0.1:4000`, `fe80::1%eth0`, `[2001:db8::1]:4000`.
-    ///
-    /// # Errors
-    /// What to write instead, in words.
-    pub fn parse(text: &str) -> Result<Source, String> {
-        const FORM: &str = "give an address of this host as in 10.0.0.1, 10.0.0.1:4000 or [2001:db8::1]:4000";
-        let (address, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((address, "")) => (address, None),
-            Some((address, after)) => (address, Some(after.strip_prefix(':').ok_or(FORM)?)),
-            None => match text.split_once(':') {
-                Some((address, port)) if !port.contains(':') => (address, Some(port)),
-                _ => (text, None),
-            },
-        };
-        let (ip, zone) = parse_address(address).map_err(|why| format!("{why}; {FORM}"))?;
-        let port = port.map(parse_port).transpose()?;
-        if ip.is_unspecified() && port.is_none() {
-            return Err(format!("{ip} stands for every address; {FORM}"));
-        }
-        Ok(Source { ip, zone, port })
-    }
-}
 
 /// A list of targets outside the command line, one a line, `#` begins a comment.
 #[derive(Clone, PartialEq, Eq, Debug)]

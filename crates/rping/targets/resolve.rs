@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rping_engine::Timestamp;
 use rping_net::Clock;
 
 /// What became of one name: its addresses in the order of preference, port 0; or why there are none, in words.
@@ -22,16 +23,19 @@ const WORKERS: usize = 64;
 /// Threads in all: those stuck in a lookup that was given up cannot be stopped, only left behind.
 const MOST_THREADS: usize = 512;
 /// Bound over all names together.
-const OVERALL: Duration = Duration::from_secs(60);
+const OVERALL: Duration = Duration::from_secs(30);
+/// A lookup that takes longer gets another worker beside it, so that dead names at the head of a long list do not
+/// hold up what stands behind them.
+const SLOW: Duration = Duration::from_secs(1);
 /// Room for the name service's modules, which the C library loads into the calling thread.
 const STACK: usize = 1 << 20;
 
-type Lookup = dyn Fn(&str) -> Answer + Send + Sync;
+type LookUp = dyn Fn(&str) -> Answer + Send + Sync;
 
 /// The system's resolver (`getaddrinfo`): `/etc/hosts`, DNS, whatever the host is set up for.
 #[derive(Clone)]
 pub struct SystemResolver {
-    lookup: Arc<Lookup>,
+    lookup: Arc<LookUp>,
     overall: Duration,
 }
 
@@ -68,11 +72,19 @@ enum Event {
     Done(usize, Answer),
 }
 
+/// A lookup under way.
+struct Lookup {
+    at: usize,
+    since: Timestamp,
+    /// Another worker was started for its sake.
+    helped: bool,
+}
+
 /// What the workers share.
 struct Work {
     names: Vec<String>,
     next: AtomicUsize,
-    lookup: Arc<Lookup>,
+    lookup: Arc<LookUp>,
 }
 
 impl Work {
@@ -119,8 +131,7 @@ impl Resolver for SystemResolver {
         let mut answers: Vec<Option<Answer>> = vec![None; names.len()];
         let (sender, events) = mpsc::channel();
         let mut threads = 0;
-        // Lookups under way, with the instant each began.
-        let mut running = Vec::new();
+        let mut running: Vec<Lookup> = Vec::new();
         let mut open = names.len();
         let mut given_up = 0;
         let began = Clock::new().now();
@@ -136,9 +147,13 @@ impl Resolver for SystemResolver {
             let event = events.recv_timeout(wait).ok();
             let now = Clock::new().now();
             match event {
-                Some(Event::Started(at)) => running.push((at, now)),
+                Some(Event::Started(at)) => running.push(Lookup {
+                    at,
+                    since: now,
+                    helped: false,
+                }),
                 Some(Event::Done(at, answer)) => {
-                    running.retain(|&(other, _)| other != at);
+                    running.retain(|lookup| lookup.at != at);
                     if answers[at].is_none() {
                         answers[at] = Some(answer);
                         open -= 1;
@@ -146,17 +161,20 @@ impl Resolver for SystemResolver {
                 }
                 None => {}
             }
-            running.retain(|&(at, since)| {
-                if now.nanos_since(since) < nanos(patience) {
+            running.retain_mut(|lookup| {
+                let took = now.nanos_since(lookup.since);
+                if !lookup.helped && took >= nanos(patience.min(SLOW)) {
+                    lookup.helped = true;
+                    wanted += usize::from(work.waiting());
+                }
+                if took < nanos(patience) {
                     return true;
                 }
-                answers[at] = Some(Err(format!(
+                answers[lookup.at] = Some(Err(format!(
                     "name does not resolve (no answer from the name service within {patience:?})"
                 )));
                 open -= 1;
                 given_up += 1;
-                // Its thread is stuck; another takes its place.
-                wanted += usize::from(work.waiting());
                 false
             });
             let nobody_left = threads == 0 || running.is_empty() && given_up >= MOST_THREADS;
