@@ -84,9 +84,9 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
 }
 
 fn name_errors(job: &Job) {
-    let errors = || job.targets.iter().filter_map(|target| target.error.as_deref());
-    for error in errors().take(NAMED_ERRORS) {
-        complain(error);
+    let errors = || job.targets.iter().filter_map(|target| Some((target.label(), target.error.as_deref()?)));
+    for (label, error) in errors().take(NAMED_ERRORS) {
+        complain(&format!("{}: {}", escape::line(&label), escape::line(error)));
     }
     let more = errors().count().saturating_sub(NAMED_ERRORS);
     if more > 0 {

@@ -81,6 +81,8 @@ pub enum Record {
         seq: Option<Sequence>,
         /// From whom, where that is known.
         from: Option<Origin>,
+        /// When it came.
+        at: Timestamp,
         /// What it was.
         aside: Aside,
     },

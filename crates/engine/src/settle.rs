@@ -124,10 +124,10 @@ impl Engine {
             Event::Rejected(seq, refusal) => self.rejected(target, seq, refusal, at, now, sink),
             Event::NotSent(seq, refusal) => match self.find(target, seq, at.at) {
                 Some(seq) => self.never_left(target, seq, refusal, now, sink),
-                None => self.aside(target, None, None, Aside::Unexpected, sink),
+                None => self.aside(target, None, None, Aside::Unexpected, at.at, sink),
             },
-            Event::Corrupt => self.aside(target, None, None, Aside::Corrupt, sink),
-            Event::Unexpected => self.aside(target, None, None, Aside::Unexpected, sink),
+            Event::Corrupt => self.aside(target, None, None, Aside::Corrupt, at.at, sink),
+            Event::Unexpected => self.aside(target, None, None, Aside::Unexpected, at.at, sink),
         }
     }
 
@@ -139,7 +139,7 @@ impl Engine {
     fn replied(&mut self, target: TargetId, answer: Answer, at: Stamp, now: Timestamp, sink: &mut impl Sink) {
         let from = Some(answer.from);
         let Some(seq) = self.find(target, answer.seq, at.at) else {
-            return self.aside(target, None, from, Aside::Unexpected, sink);
+            return self.aside(target, None, from, Aside::Unexpected, at.at, sink);
         };
         let Some(flight) = self.open(target, seq, from, at.at, sink) else {
             return;
@@ -157,6 +157,7 @@ impl Engine {
                 Some(seq),
                 from,
                 Aside::Late(Duration::from_nanos(elapsed)),
+                at.at,
                 sink,
             );
         }
@@ -207,7 +208,7 @@ impl Engine {
         sink: &mut impl Sink,
     ) {
         let Some(seq) = self.find(target, seq, at.at) else {
-            return self.aside(target, None, refusal.from, Aside::Unexpected, sink);
+            return self.aside(target, None, refusal.from, Aside::Unexpected, at.at, sink);
         };
         let Some(flight) = self.open(target, seq, refusal.from, at.at, sink) else {
             return;
@@ -216,7 +217,7 @@ impl Engine {
         if after > self.plan.timeout {
             self.mark(target, seq, State::Answered);
             self.lose(flight, now, sink);
-            return self.aside(target, Some(seq), refusal.from, Aside::Late(after), sink);
+            return self.aside(target, Some(seq), refusal.from, Aside::Late(after), at.at, sink);
         }
         self.refuse(flight, refusal, after, now, sink);
     }
@@ -281,7 +282,7 @@ impl Engine {
         if matches!(aside, Aside::Late(_)) {
             self.rings.mark_answered(index, seq);
         }
-        self.aside(target, Some(seq), from, aside, sink);
+        self.aside(target, Some(seq), from, aside, at, sink);
         None
     }
 
@@ -414,6 +415,7 @@ impl Engine {
         seq: Option<Sequence>,
         from: Option<Origin>,
         aside: Aside,
+        at: Timestamp,
         sink: &mut impl Sink,
     ) {
         let Some(session) = self.sessions.get_mut(target.index()) else {
@@ -434,11 +436,6 @@ impl Engine {
                 session.saw(from);
             }
         }
-        sink.record(&Record::Aside {
-            target,
-            seq,
-            from,
-            aside,
-        });
+        sink.record(&Record::Aside { target, seq, from, at, aside });
     }
 }

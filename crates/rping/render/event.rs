@@ -55,6 +55,7 @@ impl Event {
                 seq,
                 from,
                 aside,
+                ..
             } => {
                 let (kind, after_ns) = match aside {
                     Aside::Late(after) => ("late", Some(nanos(*after))),

@@ -186,6 +186,7 @@ impl Run {
             target,
             seq: seq.map(Sequence),
             from,
+            at: Timestamp::ZERO,
             aside,
         });
         self

@@ -33,8 +33,6 @@ pub(super) struct Text {
     few: bool,
     epoch: Epoch,
     told: Told,
-    /// The latest instant that a record told of: what happens beside the outcomes carries none of its own.
-    latest: Timestamp,
 }
 
 impl Text {
@@ -48,12 +46,10 @@ impl Text {
             few,
             epoch: super::UNSET,
             told: Told::default(),
-            latest: Timestamp::ZERO,
         }
     }
 
     fn stamp(&mut self, at: Timestamp) -> io::Result<()> {
-        self.latest = self.latest.max(at);
         if self.options.timestamps {
             write!(self.out, "{} ", clock::millis(&self.epoch, at))?;
         }
@@ -101,7 +97,6 @@ impl Text {
 impl Render for Text {
     fn begin(&mut self, job: &Job, epoch: &Epoch) -> io::Result<()> {
         self.epoch = *epoch;
-        self.latest = epoch.started;
         writeln!(self.out, "{}", header::of(job, self.style))?;
         for note in &job.notes {
             writeln!(
@@ -130,13 +125,14 @@ impl Render for Text {
                 target,
                 seq,
                 from,
+                at,
                 aside,
             } => {
                 let job = Arc::clone(&self.job);
                 let Some(target) = job.targets.get(target.index()) else {
                     return Ok(());
                 };
-                self.stamp(self.latest)?;
+                self.stamp(*at)?;
                 line::aside(&mut self.out, self.style, &job, target, *seq, *from, *aside)?;
                 match aside {
                     // A stranger's packets are shown; there is nothing to check about one.
