@@ -16,7 +16,7 @@ use message::{Attributes, Message, Messages, Request};
 pub(crate) use message::{address, u32_at};
 
 pub use crate::iface::{interface, interfaces, is_own, own_addresses};
-pub use neighbour::{neighbour, neighbours, Neighbour, NeighbourState, GRAIN};
+pub use neighbour::{neighbour, neighbours, table_fill, Neighbour, NeighbourState, TableFill, GRAIN};
 pub use route::{route, Route, RouteError, RouteKind};
 
 /// Room for one datagram of an answer; the kernel fits dumps to the reader's buffer, up to 32 KiB.
@@ -36,7 +36,13 @@ impl Netlink {
     /// Opens the conversation; no privilege is needed for questions.
     pub(crate) fn open() -> io::Result<Netlink> {
         // SAFETY: no pointers are passed.
-        let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
+        let fd = unsafe {
+            libc::socket(
+                libc::AF_NETLINK,
+                libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+                libc::NETLINK_ROUTE,
+            )
+        };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -99,9 +105,10 @@ impl Netlink {
         mut each: impl FnMut(Message<'_>) -> Next,
     ) -> io::Result<bool> {
         self.seq = self.seq.wrapping_add(1);
-        let request = attributes
-            .iter()
-            .fold(Request::new(kind, flags, self.seq, body), |request, (kind, value)| request.attribute(*kind, value));
+        let request = attributes.iter().fold(
+            Request::new(kind, flags, self.seq, body),
+            |request, (kind, value)| request.attribute(*kind, value),
+        );
         self.send(&request.finish())?;
         let mut buffer = vec![0u8; ANSWER];
         let mut whole = true;
@@ -151,7 +158,12 @@ impl Netlink {
         loop {
             // SAFETY: the pointer and length describe `buffer`, which outlives the call.
             let got = unsafe {
-                libc::recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
+                libc::recv(
+                    self.fd.as_raw_fd(),
+                    buffer.as_mut_ptr().cast(),
+                    buffer.len(),
+                    libc::MSG_DONTWAIT,
+                )
             };
             if let Ok(length) = usize::try_from(got) {
                 return Ok(length);

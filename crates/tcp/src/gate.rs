@@ -1,9 +1,10 @@
-//! Keeps the host's neighbour table from overflowing when many on-link targets are met for the first time.
+//! Keeps the host's neighbour table from overflowing when many on-link targets are met.
 //!
-//! Linux holds 1024 neighbours by default (`gc_thresh3`), counts unresolved ones and those resolved within the last
-//! 5 s as not to be evicted, and answers a `connect` that finds no room by losing its SYN without a word: a second
-//! later it is sent again, and a live host looks lossy. So first contacts are let through a few hundred at a time,
-//! and each is checked to have got its entry.
+//! Linux holds 1024 neighbours by default (`gc_thresh3`), cannot evict those that are being resolved or were resolved
+//! within the last half minute, and answers a `connect` that finds no room by losing its SYN without a word: a second
+//! later it is sent again, and a live host looks lossy. So new neighbours are let through a few hundred at a time,
+//! some of the table is left to the rest of the machine, and each is checked to have got its entry. More live
+//! neighbours than the table holds take half a minute per tableful; nothing short of a larger table changes that.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use rping_engine::Timestamp;
 use rping_net::iface::Interface;
-use rping_net::netlink;
+use rping_net::netlink::{self, TableFill};
 
 /// Fewer on-link hosts than this cannot fill the table.
 pub(crate) const FEW: usize = 256;
@@ -19,6 +20,10 @@ pub(crate) const FEW: usize = 256;
 const UNRESOLVED: usize = 512;
 /// After the table was found full, nobody new is tried for this long.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long a reading of the table's fill is good for.
+const FRESH: Duration = Duration::from_millis(50);
+/// The kernel evicts at most this often, and only when a new entry is asked for.
+const EVICTION: Duration = Duration::from_millis(5_100);
 
 /// One on-link host, which several targets (ports) may share.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +42,34 @@ pub(crate) struct Gate {
     hosts: Vec<Host>,
     unresolved: usize,
     closed_until: Timestamp,
+    /// The room left in the tables of IPv4 and IPv6.
+    room: [Room; 2],
+}
+
+/// How many new entries one table may still be asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Room {
+    left: u32,
+    read_at: Option<Timestamp>,
+    /// When an entry was last asked for although there was no room, for the eviction's sake.
+    asked_anyway: Timestamp,
+}
+
+impl Room {
+    fn may_take(&mut self, now: Timestamp, fill: impl Fn() -> Option<TableFill>) -> bool {
+        if self.read_at.is_none_or(|at| now.since(at) > FRESH) {
+            self.read_at = Some(now);
+            // An eighth is left to the others; where the fill cannot be learnt, the bound of `UNRESOLVED` must do.
+            self.left = fill().map_or(u32::MAX, |fill| {
+                (fill.most - fill.most / 8).saturating_sub(fill.entries)
+            });
+        }
+        if self.left == 0 && now.since(self.asked_anyway) > EVICTION {
+            self.asked_anyway = now;
+            self.left = 1;
+        }
+        self.left > 0
+    }
 }
 
 impl Gate {
@@ -67,12 +100,18 @@ impl Gate {
     }
 
     /// Whether a probe to this host may start now.
-    pub(crate) fn may_start(&self, id: HostId, now: Timestamp) -> bool {
-        match self.host(id) {
-            None => true,
-            Some(host) if host.met || host.in_flight > 0 => true,
-            Some(_) => self.unresolved < UNRESOLVED && now >= self.closed_until,
+    pub(crate) fn may_start(&mut self, id: HostId, now: Timestamp) -> bool {
+        let Some(host) = self.host(id) else { return true };
+        if host.in_flight > 0 && !host.met {
+            return true;
         }
+        if host.met && has_entry(host) {
+            return true;
+        }
+        let v6 = host.address.is_ipv6();
+        (host.met || self.unresolved < UNRESOLVED)
+            && now >= self.closed_until
+            && self.room[usize::from(v6)].may_take(now, || netlink::table_fill(v6).ok())
     }
 
     /// To be called once a connect was begun: false where its SYN was lost for want of room in the table. Then the
@@ -81,17 +120,16 @@ impl Gate {
         let Some(host) = self.host_mut(id) else {
             return true;
         };
-        // Of hosts that were met too: their entries may have been evicted for others since. Questions without an
-        // answer (an interface that has just gone) count as "there".
-        let has_entry = netlink::neighbour(host.address, host.ifindex).map_or(true, |entry| entry.is_some());
-        if !has_entry {
+        if !has_entry(host) {
             self.closed_until = now.plus(PAUSE);
             return false;
         }
         if !host.met {
             host.in_flight += 1;
-            let is_first = host.in_flight == 1;
+            let (is_first, v6) = (host.in_flight == 1, host.address.is_ipv6());
             self.unresolved += usize::from(is_first);
+            let room = &mut self.room[usize::from(v6)];
+            room.left = room.left.saturating_sub(u32::from(is_first));
         }
         true
     }
@@ -121,6 +159,12 @@ impl Gate {
     fn host_mut(&mut self, id: HostId) -> Option<&mut Host> {
         self.hosts.get_mut(id? as usize)
     }
+}
+
+/// Whether the kernel has an entry for the host. Questions without an answer (an interface that has just gone) count
+/// as "yes".
+fn has_entry(host: &Host) -> bool {
+    netlink::neighbour(host.address, host.ifindex).map_or(true, |entry| entry.is_some())
 }
 
 /// The interface on which `address` is a neighbour, where neighbours are resolved.
@@ -212,12 +256,16 @@ mod tests {
         let (mut gate, ids) = Gate::new(&targets(600), &[interface()]);
         let now = Timestamp::from_nanos(1);
         for id in &ids[..UNRESOLVED] {
-            assert!(gate.may_start(*id, now));
             let host = gate.host_mut(*id).unwrap();
             host.in_flight = 1;
             gate.unresolved += 1;
         }
         let next = ids[UNRESOLVED];
+        gate.room[0] = Room {
+            left: 9,
+            read_at: Some(now),
+            asked_anyway: now,
+        };
         assert!(!gate.may_start(next, now));
         assert!(
             gate.may_start(ids[0], now),
@@ -231,6 +279,36 @@ mod tests {
         gate.unresolved = UNRESOLVED;
         assert!(gate.may_start(ids[1], now), "met");
         assert!(!gate.may_start(ids[0], now), "never met");
+        gate.unresolved = 0;
+        gate.room[0].left = 0;
+        assert!(!gate.may_start(ids[0], now), "the table is full");
+    }
+
+    #[test]
+    fn an_eighth_of_the_table_is_left_free_and_an_eviction_is_asked_for_every_five_seconds() {
+        let second = |n: u64| Timestamp::ZERO.plus(Duration::from_secs(n));
+        let fill = |entries| {
+            move || {
+                Some(TableFill {
+                    entries,
+                    most: 1024,
+                    evicts_from: 512,
+                    evicted_ago: Duration::ZERO,
+                })
+            }
+        };
+        let mut room = Room::default();
+        assert!(room.may_take(second(10), fill(800)));
+        assert_eq!(room.left, 96);
+        assert!(
+            room.may_take(second(20), fill(896)),
+            "once, for the eviction's sake"
+        );
+        room.left = 0;
+        assert!(!room.may_take(second(21), fill(896)));
+        assert!(!room.may_take(second(25), fill(2000)));
+        assert!(room.may_take(second(26), fill(896)));
+        assert!(Room::default().may_take(second(1), || None));
     }
 
     #[test]

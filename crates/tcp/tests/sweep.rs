@@ -12,14 +12,19 @@ use rping_net::{Clock, Pacing, Waiter};
 use rping_tcp::{Options, TcpProbe};
 
 #[test]
-fn of_4096_on_link_targets_half_silent_every_live_one_replies_without_a_lost_syn() {
-    if !require_root("of_4096_on_link_targets") {
+fn of_1024_on_link_targets_half_silent_every_live_one_replies_without_a_lost_syn() {
+    if !require_root("of_1024_on_link_targets") {
         return;
     }
-    let lab = Lab::on_link(4096);
+    // RPING_SWEEP=4096 takes a minute: two tablefuls of live neighbours.
+    let count = std::env::var("RPING_SWEEP").map_or(1024, |count| count.parse().expect("a count"));
+    let lab = Lab::on_link(count);
     let _server = Acceptor::start(&lab.server, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 445));
     let addresses: Vec<Ipv4Addr> = lab.addresses().collect();
-    let targets: Vec<SocketAddr> = addresses.iter().map(|ip| SocketAddr::new((*ip).into(), 445)).collect();
+    let targets: Vec<SocketAddr> = addresses
+        .iter()
+        .map(|ip| SocketAddr::new((*ip).into(), 445))
+        .collect();
     let begun = Clock.now();
     let settled = lab.client.run(|| {
         let waiter = Waiter::new(Pacing::Precise);
@@ -40,8 +45,11 @@ fn of_4096_on_link_targets_half_silent_every_live_one_replies_without_a_lost_syn
             _ => others += 1,
         }
     }
-    println!("4096 on-link targets in {took:?}");
-    assert_eq!((replies, lost_syns, unresolved, others), (2048, 0, 2048, 0));
+    println!("{} on-link targets in {took:?}", targets.len());
+    assert_eq!(
+        (replies, lost_syns, unresolved, others),
+        (count / 2, 0, count / 2, 0)
+    );
 }
 
 #[test]
@@ -51,12 +59,21 @@ fn more_connects_than_may_be_under_way_wait_for_their_turn() {
     }
     let lab = Lab::on_link(128);
     let _server = Acceptor::start(&lab.server, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 445));
-    let targets: Vec<SocketAddr> = lab.addresses().map(|ip| SocketAddr::new(ip.into(), 445)).collect();
+    let targets: Vec<SocketAddr> = lab
+        .addresses()
+        .map(|ip| SocketAddr::new(ip.into(), 445))
+        .collect();
     let settled = lab.client.run(|| {
-        let options = Options { max_in_flight: Some(8), ..Options::default() };
+        let options = Options {
+            max_in_flight: Some(8),
+            ..Options::default()
+        };
         let mut probe = TcpProbe::open(&targets, options, Waiter::new(Pacing::Precise)).expect("open");
         run(&mut probe, targets.len(), Duration::from_millis(100))
     });
-    let replies = settled.iter().filter(|settled| matches!(settled.outcome, Outcome::Reply(_))).count();
+    let replies = settled
+        .iter()
+        .filter(|settled| matches!(settled.outcome, Outcome::Reply(_)))
+        .count();
     assert_eq!(replies, 64);
 }
