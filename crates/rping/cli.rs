@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rping_engine::{Control, Record, RunReport, Sink, Wish};
 use rping_net::Waker;
 
-use crate::args::output::OutputOptions;
+use crate::args::output::{Format, OutputOptions};
 use crate::args::{self, Invocation, Request};
 use crate::job::Job;
 use crate::printer::{Feed, Printer};
@@ -94,8 +94,11 @@ fn name_errors(job: &Job) {
     }
 }
 
-/// Machine-readable output is a whole document even when no target could be probed.
+/// Machine-readable output is a whole document even when no target could be probed; for people the error says it all.
 fn nothing_to_probe(job: Job, output: &OutputOptions) -> u8 {
+    if output.format == Format::Text {
+        return 2;
+    }
     let report = Report::of_nothing(Arc::new(job));
     let is_terminal = io::stdout().is_terminal();
     let mut render = render::renderer(output, Arc::clone(&report.job), Box::new(io::stdout()), is_terminal);
