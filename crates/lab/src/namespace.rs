@@ -183,6 +183,24 @@ impl Namespace {
         self.ip(&format!("link set {interface} up"));
     }
 
+    /// Waits until the stack has noticed that the far end of an interface is there, or gone.
+    ///
+    /// The kernel acts on a lost carrier up to a second after the link flag shows it.
+    ///
+    /// # Panics
+    /// When it does not within ten seconds.
+    pub fn wait_carrier(&self, interface: &str, is_there: bool) {
+        let path = format!("/sys/class/net/{interface}/operstate");
+        wait_until(
+            &format!("{interface} has carrier: {is_there}"),
+            Duration::from_secs(10),
+            || {
+                let out = self.exec(&["cat", &path]);
+                (out.stdout == b"up\n") == is_there
+            },
+        );
+    }
+
     /// Sets the MTU of an interface, in bytes.
     pub fn mtu(&self, interface: &str, bytes: u32) {
         self.ip(&format!("link set {interface} mtu {bytes}"));
