@@ -136,6 +136,9 @@ pub struct Answer {
     pub rtt: Option<Duration>,
     /// The hop limit or TTL that the answer arrived with, where it can be seen.
     pub ttl: Option<u8>,
+    /// That it was answered is known, but not when: the round trip is not known. (A neighbour entry that the kernel
+    /// confirmed.)
+    pub untimed: bool,
 }
 
 impl Answer {
@@ -148,6 +151,7 @@ impl Answer {
             syn_retransmits: 0,
             rtt: None,
             ttl: None,
+            untimed: false,
         }
     }
 }

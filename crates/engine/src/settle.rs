@@ -161,7 +161,7 @@ impl Engine {
                 sink,
             );
         }
-        let rtt = (answer.syn_retransmits == 0).then_some(elapsed);
+        let rtt = (answer.syn_retransmits == 0 && !answer.untimed).then_some(elapsed);
         let stamps = match answer.rtt {
             Some(_) => (at.source, at.source),
             None => (flight.source, at.source),
