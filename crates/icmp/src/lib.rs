@@ -6,7 +6,7 @@
 
 mod message;
 mod probe;
-mod targets;
+mod reader;
 
 pub use probe::{IcmpProbe, Options, SocketKind};
 

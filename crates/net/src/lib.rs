@@ -12,6 +12,7 @@ mod cmsg;
 pub mod datagram;
 mod error;
 pub mod errqueue;
+mod fan;
 pub mod iface;
 mod incoming;
 mod keeper;
@@ -24,17 +25,20 @@ mod queue;
 mod stamp;
 mod surroundings;
 mod sys;
+mod targets;
 pub mod tcp;
 pub mod wait;
 
 pub use clock::Clock;
 pub use datagram::{Datagram, Packet};
 pub use error::Error;
+pub use fan::{Fan, Role};
 pub use incoming::{internet_checksum, receive_from_any, Incoming, Received};
 pub use keeper::StampKeeper;
 pub use open::Identifiers;
 pub use options::Options;
 pub use surroundings::Surroundings;
+pub use targets::{Target, Targets};
 pub use wait::{Pacing, Waiter, Waker, Woken};
 
 /// What this crate's calls return.

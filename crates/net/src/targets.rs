@@ -1,42 +1,46 @@
-//! Whom a run probes, and finding out whom an answer is about.
+//! Whom a run probes by datagrams, and finding out whom an answer is about.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use rping_engine::{Sequence, TargetId};
 
-/// An address as a reply bears it: link-local ones mean nothing without their interface.
-type Key = (IpAddr, u32);
+/// An address and port as a reply bears them: link-local addresses mean nothing without their interface.
+type Key = (IpAddr, u16, u32);
 
 fn key(address: SocketAddr) -> Key {
     match address {
-        SocketAddr::V4(four) => (IpAddr::V4(*four.ip()), 0),
-        SocketAddr::V6(six) if six.ip().is_unicast_link_local() => (IpAddr::V6(*six.ip()), six.scope_id()),
-        SocketAddr::V6(six) => (IpAddr::V6(*six.ip()), 0),
+        SocketAddr::V4(four) => (IpAddr::V4(*four.ip()), four.port(), 0),
+        SocketAddr::V6(six) if six.ip().is_unicast_link_local() => {
+            (IpAddr::V6(*six.ip()), six.port(), six.scope_id())
+        }
+        SocketAddr::V6(six) => (IpAddr::V6(*six.ip()), six.port(), 0),
     }
 }
 
 /// One target.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
+pub struct Target {
+    /// Where to; port 0 for ICMP.
+    pub address: SocketAddr,
     /// The newest probe that was sent.
     newest: Option<Sequence>,
     /// It has answered, so its neighbour entry is resolved and sends to it do not pile up.
-    pub(crate) heard: bool,
+    pub heard: bool,
     /// The next target with the same address.
     twin: Option<TargetId>,
 }
 
 /// All targets of a run.
 #[derive(Debug)]
-pub(crate) struct Targets {
+pub struct Targets {
     all: Vec<Target>,
     by_address: HashMap<Key, TargetId>,
 }
 
 impl Targets {
-    pub(crate) fn new(addresses: &[SocketAddr]) -> Targets {
+    /// Targets numbered in this order.
+    pub fn new(addresses: &[SocketAddr]) -> Targets {
         let mut by_address = HashMap::with_capacity(addresses.len());
         let mut all = Vec::with_capacity(addresses.len());
         for (i, &address) in addresses.iter().enumerate() {
@@ -51,22 +55,34 @@ impl Targets {
         Targets { all, by_address }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many there are.
+    pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    pub(crate) fn get(&self, id: TargetId) -> Option<&Target> {
+    /// Their addresses, in order.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.all.iter().map(|target| target.address)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// One of them.
+    pub fn get(&self, id: TargetId) -> Option<&Target> {
         self.all.get(id.index())
     }
 
     /// The targets at this address: one, as a rule.
-    pub(crate) fn at(&self, address: SocketAddr) -> impl Iterator<Item = TargetId> + '_ {
+    pub fn at(&self, address: SocketAddr) -> impl Iterator<Item = TargetId> + Clone + '_ {
         let first = self.by_address.get(&key(address)).copied();
         std::iter::successors(first, |&id| self.get(id).and_then(|target| target.twin))
     }
 
     /// The targets that stand for many hosts, whose replies bear the hosts' own addresses.
-    pub(crate) fn groups(&self, broadcast: bool) -> impl Iterator<Item = TargetId> + '_ {
+    pub fn groups(&self, broadcast: bool) -> impl Iterator<Item = TargetId> + '_ {
         let ids = (0..self.all.len() as u32).map(TargetId);
         ids.filter(move |&id| {
             self.get(id)
@@ -74,20 +90,22 @@ impl Targets {
         })
     }
 
-    pub(crate) fn sent(&mut self, id: TargetId, seq: Sequence) {
+    /// This probe was given to the kernel.
+    pub fn sent(&mut self, id: TargetId, seq: Sequence) {
         if let Some(target) = self.all.get_mut(id.index()) {
             target.newest = Some(target.newest.map_or(seq, |newest| newest.max(seq)));
         }
     }
 
-    pub(crate) fn set_heard(&mut self, id: TargetId, heard: bool) {
+    /// Whether it has answered lately.
+    pub fn set_heard(&mut self, id: TargetId, heard: bool) {
         if let Some(target) = self.all.get_mut(id.index()) {
             target.heard = heard;
         }
     }
 
     /// The most recent probe sent to this target with these low `bits` bits.
-    pub(crate) fn widen(&self, id: TargetId, low: u64, bits: u32) -> Option<Sequence> {
+    pub fn widen(&self, id: TargetId, low: u64, bits: u32) -> Option<Sequence> {
         let newest = self.get(id)?.newest?.0;
         let span = 1u64 << bits;
         let candidate = (newest & !(span - 1)) | (low & (span - 1));
