@@ -144,6 +144,16 @@ pub fn is_own(address: IpAddr) -> io::Result<bool> {
     Ok(crate::netlink::route(address, None, None, None).is_ok_and(|route| route.kind == RouteKind::Local))
 }
 
+/// Whether two addresses agree in their first `prefix` bits; never for addresses of different families.
+pub fn same_subnet(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+    let same = match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        _ => return false,
+    };
+    same >= u32::from(prefix)
+}
+
 fn one(body: &[u8], attributes: &[(u16, &[u8])]) -> io::Result<Option<Interface>> {
     let mut netlink = Netlink::open()?;
     let mask = RTEXT_FILTER_SKIP_STATS.to_ne_bytes();
@@ -272,5 +282,16 @@ mod tests {
         assert_eq!(address.address, "fe80::1".parse::<IpAddr>().unwrap());
         assert_eq!((address.prefix, address.ifindex), (64, 2));
         assert!(address.tentative && address.duplicated);
+    }
+
+    #[test]
+    fn subnets_are_compared_bit_by_bit() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(same_subnet(ip("10.0.0.1"), ip("10.0.0.254"), 24));
+        assert!(!same_subnet(ip("10.0.0.1"), ip("10.0.1.1"), 24));
+        assert!(same_subnet(ip("10.0.0.1"), ip("192.0.2.1"), 0));
+        assert!(!same_subnet(ip("10.0.0.1"), ip("10.0.0.2"), 32));
+        assert!(same_subnet(ip("fd00::1"), ip("fd00::2"), 64));
+        assert!(!same_subnet(ip("fd00::1"), ip("10.0.0.1"), 0));
     }
 }

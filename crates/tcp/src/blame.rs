@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use rping_engine::{Reason, Refusal, Timestamp};
 use rping_net::errqueue::{send_refusal, SocketError, Verdict};
-use rping_net::iface::{self, Interface};
+use rping_net::iface::{self, same_subnet, Interface};
 use rping_net::netlink;
 use rping_net::tcp::{retransmit_failures, Connection};
-
-use crate::gate::same_subnet;
 
 /// What a connect that failed after it began amounts to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

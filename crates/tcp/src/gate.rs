@@ -1,29 +1,25 @@
 //! Keeps the host's neighbour table from overflowing when many on-link targets are met.
 //!
-//! Linux holds 1024 neighbours by default (`gc_thresh3`), cannot evict those that are being resolved or were resolved
-//! within the last half minute, and answers a `connect` that finds no room by losing its SYN without a word: a second
-//! later it is sent again, and a live host looks lossy. So new neighbours are let through a few hundred at a time,
-//! some of the table is left to the rest of the machine, and each is checked to have got its entry. More live
-//! neighbours than the table holds take half a minute per tableful; nothing short of a larger table changes that.
+//! Linux holds 1024 neighbours by default (`gc_thresh3`), cannot evict those that are being resolved (3 s) or were
+//! heard from within the last half minute, and answers a `connect` that finds no room by losing its SYN without a
+//! word: a second later it is sent again, and a live host looks lossy. So first contacts are let through a few
+//! hundred at a time, and each is checked to have got its entry. More live neighbours than the table holds take half
+//! a minute per tableful; nothing short of a larger table changes that.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rping_engine::Timestamp;
-use rping_net::iface::Interface;
-use rping_net::netlink::{self, TableFill};
+use rping_net::iface::{same_subnet, Interface};
+use rping_net::netlink;
 
 /// Fewer on-link hosts than this cannot fill the table.
 pub(crate) const FEW: usize = 256;
 /// How many hosts that have not answered yet may be waited for at once: half the table.
 const UNRESOLVED: usize = 512;
-/// After the table was found full, nobody new is tried for this long.
-const PAUSE: Duration = Duration::from_millis(20);
-/// How long a reading of the table's fill is good for.
-const FRESH: Duration = Duration::from_millis(50);
-/// The kernel evicts at most this often, and only when a new entry is asked for.
-const EVICTION: Duration = Duration::from_millis(5_100);
+/// After the table was found full, nobody new is tried for this long. (A try has the kernel evict what it can.)
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// One on-link host, which several targets (ports) may share.
 #[derive(Clone, Copy, Debug)]
@@ -42,34 +38,6 @@ pub(crate) struct Gate {
     hosts: Vec<Host>,
     unresolved: usize,
     closed_until: Timestamp,
-    /// The room left in the tables of IPv4 and IPv6.
-    room: [Room; 2],
-}
-
-/// How many new entries one table may still be asked for.
-#[derive(Clone, Copy, Debug, Default)]
-struct Room {
-    left: u32,
-    read_at: Option<Timestamp>,
-    /// When an entry was last asked for although there was no room, for the eviction's sake.
-    asked_anyway: Timestamp,
-}
-
-impl Room {
-    fn may_take(&mut self, now: Timestamp, fill: impl Fn() -> Option<TableFill>) -> bool {
-        if self.read_at.is_none_or(|at| now.since(at) > FRESH) {
-            self.read_at = Some(now);
-            // An eighth is left to the others; where the fill cannot be learnt, the bound of `UNRESOLVED` must do.
-            self.left = fill().map_or(u32::MAX, |fill| {
-                (fill.most - fill.most / 8).saturating_sub(fill.entries)
-            });
-        }
-        if self.left == 0 && now.since(self.asked_anyway) > EVICTION {
-            self.asked_anyway = now;
-            self.left = 1;
-        }
-        self.left > 0
-    }
 }
 
 impl Gate {
@@ -100,18 +68,13 @@ impl Gate {
     }
 
     /// Whether a probe to this host may start now.
-    pub(crate) fn may_start(&mut self, id: HostId, now: Timestamp) -> bool {
-        let Some(host) = self.host(id) else { return true };
-        if host.in_flight > 0 && !host.met {
-            return true;
+    pub(crate) fn may_start(&self, id: HostId, now: Timestamp) -> bool {
+        match self.host(id) {
+            Some(host) if !host.met && host.in_flight == 0 => {
+                self.unresolved < UNRESOLVED && now >= self.closed_until
+            }
+            _ => true,
         }
-        if host.met && has_entry(host) {
-            return true;
-        }
-        let v6 = host.address.is_ipv6();
-        (host.met || self.unresolved < UNRESOLVED)
-            && now >= self.closed_until
-            && self.room[usize::from(v6)].may_take(now, || netlink::table_fill(v6).ok())
     }
 
     /// To be called once a connect was begun: false where its SYN was lost for want of room in the table. Then the
@@ -126,10 +89,8 @@ impl Gate {
         }
         if !host.met {
             host.in_flight += 1;
-            let (is_first, v6) = (host.in_flight == 1, host.address.is_ipv6());
+            let is_first = host.in_flight == 1;
             self.unresolved += usize::from(is_first);
-            let room = &mut self.room[usize::from(v6)];
-            room.left = room.left.saturating_sub(u32::from(is_first));
         }
         true
     }
@@ -184,15 +145,6 @@ fn on_link(address: IpAddr, interfaces: &[Interface]) -> Option<u32> {
         }
     }
     found
-}
-
-/// Whether two addresses agree in their first `prefix` bits.
-pub(crate) fn same_subnet(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
-    match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros() >= u32::from(prefix),
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros() >= u32::from(prefix),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
@@ -261,11 +213,6 @@ mod tests {
             gate.unresolved += 1;
         }
         let next = ids[UNRESOLVED];
-        gate.room[0] = Room {
-            left: 9,
-            read_at: Some(now),
-            asked_anyway: now,
-        };
         assert!(!gate.may_start(next, now));
         assert!(
             gate.may_start(ids[0], now),
@@ -280,45 +227,8 @@ mod tests {
         assert!(gate.may_start(ids[1], now), "met");
         assert!(!gate.may_start(ids[0], now), "never met");
         gate.unresolved = 0;
-        gate.room[0].left = 0;
-        assert!(!gate.may_start(ids[0], now), "the table is full");
-    }
-
-    #[test]
-    fn an_eighth_of_the_table_is_left_free_and_an_eviction_is_asked_for_every_five_seconds() {
-        let second = |n: u64| Timestamp::ZERO.plus(Duration::from_secs(n));
-        let fill = |entries| {
-            move || {
-                Some(TableFill {
-                    entries,
-                    most: 1024,
-                    evicts_from: 512,
-                    evicted_ago: Duration::ZERO,
-                })
-            }
-        };
-        let mut room = Room::default();
-        assert!(room.may_take(second(10), fill(800)));
-        assert_eq!(room.left, 96);
-        assert!(
-            room.may_take(second(20), fill(896)),
-            "once, for the eviction's sake"
-        );
-        room.left = 0;
-        assert!(!room.may_take(second(21), fill(896)));
-        assert!(!room.may_take(second(25), fill(2000)));
-        assert!(room.may_take(second(26), fill(896)));
-        assert!(Room::default().may_take(second(1), || None));
-    }
-
-    #[test]
-    fn subnets_are_compared_bit_by_bit() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert!(same_subnet(ip("10.0.0.1"), ip("10.0.0.254"), 24));
-        assert!(!same_subnet(ip("10.0.0.1"), ip("10.0.1.1"), 24));
-        assert!(same_subnet(ip("10.0.0.1"), ip("192.0.2.1"), 0));
-        assert!(!same_subnet(ip("10.0.0.1"), ip("10.0.0.2"), 32));
-        assert!(same_subnet(ip("fd00::1"), ip("fd00::2"), 64));
-        assert!(!same_subnet(ip("fd00::1"), ip("10.0.0.1"), 0));
+        gate.closed_until = now.plus(PAUSE);
+        assert!(!gate.may_start(ids[0], now), "the table was full");
+        assert!(gate.may_start(ids[0], now.plus(PAUSE)));
     }
 }
