@@ -98,6 +98,9 @@ pub struct Impairment {
     pub corrupt_payload: f64,
     /// Damage spares this many bytes at the start of the payload.
     pub corrupt_after: usize,
+    /// From this packet of the direction on, counted from 0, nothing happens but `delay` and `jitter`: a run whose
+    /// end is undisturbed leaves no answer behind.
+    pub until: Option<u64>,
     /// IP packets longer than this vanish without a word (a path MTU black hole). Bytes.
     pub mtu: Option<usize>,
 }
@@ -150,6 +153,15 @@ impl Model {
             std::array::from_fn(|_| self.rng.unit());
         let place = self.rng.next_u64();
 
+        let mut delay = with.delay + with.jitter.mul_f64(jitter);
+        if with.until.is_some_and(|until| index >= until) {
+            return Fate::Delivered {
+                delay,
+                again: None,
+                damage: None,
+                held_back: false,
+            };
+        }
         if let Some(burst) = with.burst {
             self.bad = if self.bad {
                 chain >= burst.leave
@@ -178,7 +190,6 @@ impl Model {
         };
         let damage = damage.filter(|&damage| inflict(damage, flow, packet, with.corrupt_after, place));
         let held_back = held < with.reorder;
-        let mut delay = with.delay + with.jitter.mul_f64(jitter);
         if held_back {
             delay += with.reorder_by;
         }
@@ -296,6 +307,17 @@ mod tests {
         };
         let lost: Vec<bool> = fates(&link, 5, 6).iter().map(dropped).collect();
         assert_eq!(lost, [true, false, false, true, false, false]);
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_undisturbed_where_that_is_asked() {
+        let link = Impairment {
+            loss: 1.0,
+            until: Some(4),
+            ..Impairment::default()
+        };
+        let lost: Vec<bool> = fates(&link, 5, 6).iter().map(dropped).collect();
+        assert_eq!(lost, [true, true, true, true, false, false]);
     }
 
     #[test]
