@@ -20,11 +20,10 @@ impl Sink for Slowest {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let reflector = rping::peer::Reflector::bind("127.0.0.1:0".parse()?)?;
-    let target = reflector.local_addr()?.to_string();
-    let waker = rping::net::Waker::new()?;
-    let stop = waker.clone();
-    let far_end = std::thread::spawn(move || reflector.run(&waker));
+    let mut reflector = rping::peer::Reflector::bind("127.0.0.1:0".parse()?)?;
+    let target = reflector.local_addr().ok_or("the reflector has no address")?.to_string();
+    let handle = reflector.handle();
+    let far_end = std::thread::spawn(move || reflector.run());
 
     let job = Job {
         pace: Pace::Every(Duration::from_millis(1)),
@@ -42,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         slowest.0,
         report.rx_stamps().unwrap_or("nobody"),
     );
-    stop.wake();
+    handle.stop();
     far_end.join().map_err(|_| "the reflector failed")??;
     Ok(())
 }

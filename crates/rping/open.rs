@@ -6,7 +6,7 @@ use std::time::Duration;
 use rping_engine::{Control, Sink};
 use rping_net::{Pacing, Waiter, Waker};
 
-use crate::job::{Job, Kind};
+use crate::job::{Job, Kind, UdpProtocol};
 use crate::report::Report;
 use crate::run::{Go, Opened, RunError};
 
@@ -19,6 +19,9 @@ pub enum OpenError {
     /// TCP.
     #[error(transparent)]
     Tcp(#[from] rping_tcp::Error),
+    /// UDP.
+    #[error(transparent)]
+    Udp(#[from] rping_udp::Error),
     /// The program itself said no, in words.
     #[error("{0}")]
     Refused(String),
@@ -98,6 +101,23 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
             let pacing = probe.waiter().pacing();
             go.go(job, probe, pacing)
         }
-        Kind::Udp(_) | Kind::Arp => Err(OpenError::Refused("not yet".into()).into()),
+        Kind::Udp(protocol) => {
+            let options = rping_udp::Options {
+                net: net_options(&job, settings),
+                size: job.size,
+                pacing: settings.pacing,
+                linger: settings.linger,
+                waker: settings.waker.clone(),
+            };
+            let protocol = match protocol {
+                UdpProtocol::Auto => rping_udp::Protocol::Auto,
+                UdpProtocol::Echo => rping_udp::Protocol::Echo,
+                UdpProtocol::Stamp => rping_udp::Protocol::Stamp,
+            };
+            let probe = rping_udp::UdpProbe::open(&addresses, protocol, &options).map_err(OpenError::from)?;
+            let pacing = probe.pacing();
+            go.go(job, probe, pacing)
+        }
+        Kind::Arp => Err(OpenError::Refused("not yet".into()).into()),
     }
 }
