@@ -192,8 +192,10 @@ impl Probe for IcmpProbe {
 
     fn send(&mut self, due: &[Outgoing], left: &mut Vec<Departure>) -> Result<(), Error> {
         let (marks, keys) = (self.reader.marks(), self.reader.keys());
-        self.fan.send(due, left, |socket, slot, out| {
-            marks.get(socket).map_or(0, |&m| write(slot, m, keys, out))
+        self.fan.send(due, left, |slot, out| {
+            marks
+                .get(slot.socket)
+                .map_or(0, |&mark| write(slot.bytes, mark, keys, out))
         });
         Ok(())
     }

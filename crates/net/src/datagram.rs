@@ -44,8 +44,9 @@ pub struct Packet {
     pub tag: u64,
 }
 
-/// How much one receive pass may take at once, bytes: large datagrams get fewer slots.
-const RX_BYTES: usize = 1 << 20;
+/// How much one receive pass may take at once, bytes: room for the largest datagrams. Pages that no datagram was
+/// written to take no memory.
+const RX_BYTES: usize = 65_600 * RX_SLOTS;
 const RX_SLOTS: usize = 64;
 /// The longest IPv4 header, which a raw socket gets too.
 const IPV4_HEADER: usize = 60;

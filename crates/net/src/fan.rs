@@ -4,6 +4,8 @@
 //! Packets to a neighbour that does not resolve wait in the socket's buffer for three seconds, and a few hundred fill it: then
 //! the socket refuses everything, loopback included. So first contacts go by a socket of their own.
 
+use std::net::SocketAddr;
+
 use rping_engine::{Departure, Drained, Left, Outgoing, SeqRef, TargetId, Timestamp, BATCH};
 
 use crate::datagram::{Datagram, Packet};
@@ -22,6 +24,17 @@ pub struct Role {
     pub v6: bool,
     /// For targets that have not answered yet.
     pub first_contact: bool,
+}
+
+/// Where a message is written.
+#[derive(Debug)]
+pub struct Slot<'a> {
+    /// The number of the socket that it will leave by.
+    pub socket: usize,
+    /// To whom.
+    pub to: SocketAddr,
+    /// Its place, as the last message left it.
+    pub bytes: &'a mut [u8],
 }
 
 /// The sockets of one run, with its targets.
@@ -93,13 +106,12 @@ impl Fan {
         self.bytes.chunks_exact_mut(self.length).for_each(fill);
     }
 
-    /// Sends these probes and appends a departure for each. `write` is given the socket's number, a slot as it was left by the
-    /// last message in it, and the probe, and returns how many bytes of the slot the message takes.
+    /// Sends these probes and appends a departure for each. `write` returns how many bytes of the slot the message takes.
     pub fn send(
         &mut self,
         due: &[Outgoing],
         left: &mut Vec<Departure>,
-        mut write: impl FnMut(usize, &mut [u8], &Outgoing) -> usize,
+        mut write: impl FnMut(Slot<'_>, &Outgoing) -> usize,
     ) {
         due.iter().for_each(|out| self.targets.sent(out.target, out.seq));
         for socket in 0..self.sockets.len() {
@@ -112,7 +124,7 @@ impl Fan {
         socket: usize,
         due: &[Outgoing],
         left: &mut Vec<Departure>,
-        write: &mut impl FnMut(usize, &mut [u8], &Outgoing) -> usize,
+        write: &mut impl FnMut(Slot<'_>, &Outgoing) -> usize,
     ) {
         let Fan {
             sockets,
@@ -134,10 +146,22 @@ impl Fan {
             let mut results = mine.clone();
             for (slot, out) in bytes.chunks_exact_mut(*length).zip(&mut mine) {
                 let start = packets.len() * *length;
-                let used = write(socket, slot, out).min(*length);
+                let to = targets.get(out.target).map(|target| target.address);
+                let used = to
+                    .map_or(0, |to| {
+                        write(
+                            Slot {
+                                socket,
+                                to,
+                                bytes: slot,
+                            },
+                            out,
+                        )
+                    })
+                    .min(*length);
                 packets.push(Packet {
                     bytes: start..start + used,
-                    to: targets.get(out.target).map(|target| target.address),
+                    to,
                     from: None,
                     tag: u64::from(out.target.0) << 32 | u64::from(out.seq.low32()),
                 });
@@ -209,7 +233,7 @@ mod tests {
     use super::*;
     use crate::Options;
     use rping_engine::Sequence;
-    use std::net::{SocketAddr, UdpSocket};
+    use std::net::UdpSocket;
 
     fn fan(addresses: &[SocketAddr], length: usize) -> Fan {
         Fan::open(Targets::new(addresses), length, |role| {
@@ -246,9 +270,9 @@ mod tests {
             .collect();
         let mut left = Vec::new();
         let mut by = Vec::new();
-        fan.send(&due, &mut left, |socket, slot, out| {
-            by.push((socket, out.target.0));
-            slot[0] = out.seq.0 as u8;
+        fan.send(&due, &mut left, |slot, out| {
+            by.push((slot.socket, out.target.0));
+            slot.bytes[0] = out.seq.0 as u8;
             1
         });
         assert!(

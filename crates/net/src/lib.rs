@@ -32,7 +32,7 @@ pub mod wait;
 pub use clock::Clock;
 pub use datagram::{Datagram, Packet};
 pub use error::Error;
-pub use fan::{Fan, Role};
+pub use fan::{Fan, Role, Slot};
 pub use incoming::{internet_checksum, receive_from_any, Incoming, Received};
 pub use keeper::StampKeeper;
 pub use open::Identifiers;

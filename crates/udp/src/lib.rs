@@ -1,2 +1,41 @@
-//! UDP echo (RFC 862) and STAMP (RFC 8762) as a probe.
+//! UDP echo as a probe: RFC 862's echo service, or a STAMP reflector (RFC 8762, unauthenticated mode).
 #![forbid(unsafe_code)]
+
+mod echo;
+mod probe;
+mod stamp;
+
+pub use probe::{Options, Protocol, UdpProbe};
+
+/// The largest payloads of UDP: 65 535 octets less its header, and less IPv4's, which counts into that.
+pub const MAX_SIZE_V4: usize = 65_507;
+/// For IPv6, whose own header does not count.
+pub const MAX_SIZE_V6: usize = 65_527;
+/// The smallest echo payload: sequence number and nonce. STAMP packets are never smaller than 44 octets.
+pub const MIN_SIZE: usize = rping_wire::probe_payload::HEADER_LEN;
+
+/// What makes every probe impossible.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The local system refused.
+    #[error(transparent)]
+    Net(#[from] rping_net::Error),
+    /// No datagram of that size exists.
+    #[error("a UDP payload of {size} bytes is too large: at most {most} fit")]
+    TooLarge {
+        /// As asked for, bytes.
+        size: usize,
+        /// The most that fits the family, bytes.
+        most: usize,
+    },
+    /// An echo payload without room for its header.
+    #[error("a UDP echo needs a payload of at least {MIN_SIZE} bytes, not {size}")]
+    TooSmall {
+        /// As asked for, bytes.
+        size: usize,
+    },
+    /// There is nobody to probe.
+    #[error("no targets")]
+    NoTargets,
+}

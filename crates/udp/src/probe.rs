@@ -1,0 +1,354 @@
+//! The probe kind: what is sent, and whose answer it is.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use rping_engine::{
+    Answer, Arrival, Departure, Drained, Event, Origin, Outgoing, Probe, Reason, Refusal, SeqRef, Sequence,
+    Silence, TargetId, Timestamp,
+};
+use rping_net::errqueue::Verdict;
+use rping_net::{Clock, Datagram, Fan, Incoming, Pacing, StampKeeper, Surroundings, Targets, Waiter, Waker};
+use rping_wire::probe_payload::NonceKey;
+use rping_wire::stamp::BASE_LEN;
+
+use crate::stamp::Session;
+use crate::{echo, Error, MAX_SIZE_V4, MAX_SIZE_V6, MIN_SIZE};
+
+/// The echo service's port (RFC 862).
+const ECHO_PORT: u16 = 7;
+
+/// What is spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Protocol {
+    /// Echo to port 7, STAMP to every other; an echo of a STAMP packet is a reply too.
+    #[default]
+    Auto,
+    /// RFC 862.
+    Echo,
+    /// RFC 8762, unauthenticated mode.
+    Stamp,
+}
+
+/// What can be asked of a UDP probe.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where packets leave from, and their header fields. [`rping_net::Options::payload`] is set by the probe.
+    pub net: rping_net::Options,
+    /// Payload, bytes: echo takes at least [`MIN_SIZE`], STAMP sends at least 44.
+    pub size: usize,
+    /// How the time until the next send is spent.
+    pub pacing: Pacing,
+    /// How long to look for answers without sleeping, see [`Waiter::set_linger`].
+    pub linger: Duration,
+    /// Ends a wait from another thread.
+    pub waker: Option<Waker>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            net: rping_net::Options::default(),
+            size: 32,
+            pacing: Pacing::Precise,
+            linger: Duration::ZERO,
+            waker: None,
+        }
+    }
+}
+
+/// What a datagram turned out to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Found {
+    Reply { seq: SeqRef, truncated: bool },
+    Corrupt,
+    Unexpected,
+}
+
+/// UDP echo or STAMP to many targets.
+#[derive(Debug)]
+pub struct UdpProbe {
+    fan: Fan,
+    speech: Speech,
+    surroundings: Surroundings,
+    strangers: u64,
+    waiter: Waiter,
+    _keeper: StampKeeper,
+}
+
+/// What it takes to write a probe and to understand its answer.
+#[derive(Clone, Copy)]
+struct Speech {
+    protocol: Protocol,
+    session: Session,
+    size: usize,
+    key: u128,
+}
+
+impl std::fmt::Debug for Speech {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A key that is printed is no key.
+        f.debug_struct("Speech")
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
+    }
+}
+
+impl UdpProbe {
+    /// Opens the sockets for these targets: connected to it where there is one alone, else one per family and one more for
+    /// those that have not answered yet.
+    ///
+    /// # Errors
+    /// [`Error::TooSmall`], [`Error::TooLarge`], and whatever keeps a socket from being made as asked.
+    pub fn open(targets: &[SocketAddr], protocol: Protocol, options: &Options) -> Result<UdpProbe, Error> {
+        let size = options.size;
+        if targets.is_empty() {
+            return Err(Error::NoTargets);
+        }
+        let most = if targets.iter().any(SocketAddr::is_ipv4) {
+            MAX_SIZE_V4
+        } else {
+            MAX_SIZE_V6
+        };
+        if size > most {
+            return Err(Error::TooLarge { size, most });
+        }
+        let speech = Speech::new(protocol, size);
+        if size < MIN_SIZE && targets.iter().any(|&target| speech.is_echo(target)) {
+            return Err(Error::TooSmall { size });
+        }
+        let keeper = StampKeeper::start()?;
+        let length = size.max(BASE_LEN);
+        let net = rping_net::Options {
+            payload: length,
+            ..options.net.clone()
+        };
+        let alone = targets.first().copied().filter(|_| targets.len() == 1);
+        let fan = Fan::open(Targets::new(targets), length, |role| {
+            // Two sockets cannot share one source port: whoever asks for a port gets it for the answering targets.
+            let source = net.source.map(|source| match role.first_contact {
+                true => SocketAddr::new(source.ip(), 0),
+                false => source,
+            });
+            let peer = alone.filter(|target| !target.ip().is_multicast() && !net.broadcast);
+            Datagram::udp(
+                role.v6,
+                peer,
+                &rping_net::Options {
+                    source,
+                    ..net.clone()
+                },
+            )
+        })?;
+        let mut waiter = Waiter::new(options.pacing);
+        if let Some(waker) = &options.waker {
+            waiter = waiter.with_waker(waker.clone());
+        }
+        waiter.set_linger(options.linger);
+        let surroundings = Surroundings::new();
+        Ok(UdpProbe {
+            fan,
+            speech,
+            surroundings,
+            strangers: 0,
+            waiter,
+            _keeper: keeper,
+        })
+    }
+
+    /// The pacing in effect.
+    pub fn pacing(&self) -> Pacing {
+        self.waiter.pacing()
+    }
+
+    /// Datagrams from addresses that are no target of a run of several: they could not be counted under any.
+    pub fn strangers(&self) -> u64 {
+        self.strangers
+    }
+}
+
+impl Speech {
+    fn new(protocol: Protocol, size: usize) -> Speech {
+        let random = RandomState::new();
+        let key = u128::from(random.hash_one(1u8)) << 64 | u128::from(random.hash_one(2u8));
+        Speech {
+            protocol,
+            session: Session::new(random.hash_one(3u8)),
+            size,
+            key,
+        }
+    }
+
+    fn is_echo(self, target: SocketAddr) -> bool {
+        match self.protocol {
+            Protocol::Auto => target.port() == ECHO_PORT,
+            Protocol::Echo => true,
+            Protocol::Stamp => false,
+        }
+    }
+
+    /// A key of its own for each target, so that no two targets' answers can be mixed up.
+    fn key(self, target: TargetId) -> NonceKey {
+        NonceKey::new(self.key ^ u128::from(target.0))
+    }
+
+    fn write(self, slot: &mut [u8], to: SocketAddr, out: &Outgoing, wall: u64) -> usize {
+        let key = self.key(out.target);
+        let length = if self.is_echo(to) {
+            self.size
+        } else {
+            self.size.max(BASE_LEN)
+        };
+        match slot.get_mut(..length) {
+            Some(slot) if self.is_echo(to) => echo::write(slot, out.seq, &key),
+            Some(slot) => self.session.write(slot, out.seq, wall, &key),
+            None => 0,
+        }
+    }
+
+    fn read(self, target: TargetId, from: SocketAddr, payload: &[u8]) -> Found {
+        let key = self.key(target);
+        if self.is_echo(from) {
+            return echo::read(payload, self.size, &key);
+        }
+        self.session.read(payload, self.size.max(BASE_LEN), &key)
+    }
+
+    fn quoted(self, target: TargetId, to: SocketAddr, payload: &[u8]) -> Option<SeqRef> {
+        // An ICMP message may quote the UDP header alone: the kernel found this socket by the ports, which is all
+        // there is to tell.
+        if payload.is_empty() {
+            return Some(SeqRef::Oldest);
+        }
+        let key = self.key(target);
+        if self.is_echo(to) {
+            echo::quoted(payload, &key)
+        } else {
+            self.session.quoted(payload, &key)
+        }
+    }
+
+    /// What came in, about which of `targets`; `None` for what is about none.
+    fn arrival(
+        self,
+        targets: &Targets,
+        incoming: Incoming<'_>,
+        own: impl FnMut(IpAddr) -> bool,
+    ) -> Option<Arrival> {
+        match incoming {
+            Incoming::Left { tag, at } => {
+                let (target, seq) = Fan::stamped(tag);
+                Some(Arrival {
+                    target,
+                    at,
+                    event: Event::Left(seq),
+                })
+            }
+            Incoming::Error { error, at } => {
+                let to = error.destination?;
+                let mut quoted = targets
+                    .at(to)
+                    .filter_map(|target| Some((target, self.quoted(target, to, error.quoted())?)));
+                let (target, seq) = quoted.next()?;
+                let event = match error.verdict(own) {
+                    Verdict::Rejected(refusal) => Event::Rejected(seq, refusal),
+                    Verdict::NotSent(refusal) => Event::NotSent(seq, refusal),
+                };
+                Some(Arrival { target, at, event })
+            }
+            Incoming::Packet(received) => {
+                let judged = |target| (target, self.read(target, received.from, received.payload));
+                let is_reply = |found: &(TargetId, Found)| matches!(found.1, Found::Reply { .. });
+                let mut candidates = targets.at(received.from).map(judged);
+                let first = candidates.next();
+                let found = match first.filter(is_reply) {
+                    Some(found) => Some(found),
+                    None => candidates.find(is_reply).or(first),
+                };
+                let (target, found) = match found {
+                    Some(found) => found,
+                    None if targets.len() == 1 => (TargetId(0), Found::Unexpected),
+                    None => return None,
+                };
+                let event = match found {
+                    // Longer than what was sent and than any answer to it.
+                    _ if received.cut => Event::Corrupt,
+                    Found::Reply { seq, truncated } => Event::Reply(Answer {
+                        truncated,
+                        ttl: received.ttl,
+                        ..Answer::new(seq, Origin::Ip(received.from.ip()))
+                    }),
+                    Found::Corrupt => Event::Corrupt,
+                    Found::Unexpected => Event::Unexpected,
+                };
+                Some(Arrival {
+                    target,
+                    at: received.at,
+                    event,
+                })
+            }
+        }
+    }
+}
+
+impl Probe for UdpProbe {
+    type Error = Error;
+
+    fn send(&mut self, due: &[Outgoing], left: &mut Vec<Departure>) -> Result<(), Error> {
+        let wall = u64::try_from(Clock.wall_nanos(Clock.now())).unwrap_or(0);
+        let speech = self.speech;
+        self.fan.send(due, left, |slot, out| {
+            speech.write(slot.bytes, slot.to, out, wall)
+        });
+        Ok(())
+    }
+
+    fn recv(&mut self, until: Timestamp, arrived: &mut Vec<Arrival>) -> Result<Drained, Error> {
+        let UdpProbe {
+            fan,
+            speech,
+            surroundings,
+            strangers,
+            waiter,
+            ..
+        } = self;
+        Ok(fan.receive(waiter, until, |targets, _, incoming| {
+            let arrival = speech.arrival(targets, incoming, |address| surroundings.is_own(address));
+            match arrival {
+                Some(Arrival {
+                    target,
+                    event: Event::Reply(_) | Event::Rejected(..),
+                    ..
+                }) => {
+                    targets.set_heard(target, true);
+                }
+                Some(Arrival {
+                    target,
+                    event: Event::NotSent(..),
+                    ..
+                }) => targets.set_heard(target, false),
+                None if matches!(incoming, Incoming::Packet(_)) => *strangers += 1,
+                _ => {}
+            }
+            arrived.extend(arrival);
+        })?)
+    }
+
+    fn silent(&mut self, target: TargetId, _seq: Sequence, stamped: bool) -> Silence {
+        let address = self.fan.targets().get(target).map(|target| target.address.ip());
+        if stamped || !address.is_some_and(|address| self.surroundings.is_unresolved(address)) {
+            return Silence::Lost;
+        }
+        self.fan.targets_mut().set_heard(target, false);
+        Silence::NotSent(Refusal::of(Reason::NoNeighbour))
+    }
+
+    fn local_drops(&self) -> u64 {
+        self.fan.drops()
+    }
+
+    fn clock_steps(&self) -> u64 {
+        self.fan.clock_steps()
+    }
+}
