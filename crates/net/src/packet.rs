@@ -331,7 +331,7 @@ impl PacketSocket {
         self.received
             .extend(headers.iter().zip(&names).take(got).map(|(header, name)| Slot {
                 length: (header.msg_len as usize).min(self.snap),
-                control: (header.msg_hdr.msg_controllen as usize).min(CONTROL),
+                control: control_length(header).min(CONTROL),
                 kind: name.sll_pkttype,
             }));
         Ok(got)
@@ -380,6 +380,12 @@ fn transmitted(control: &[u8]) -> Option<u32> {
     let origin = *message.data.get(4)?;
     let data = message.data.get(12..16)?.try_into().ok()?;
     (origin == libc::SO_EE_ORIGIN_TIMESTAMPING).then_some(u32::from_ne_bytes(data))
+}
+
+/// The C libraries differ in the width of this field.
+#[allow(clippy::unnecessary_cast)]
+fn control_length(header: &libc::mmsghdr) -> usize {
+    header.msg_hdr.msg_controllen as usize
 }
 
 fn message(part: *mut libc::iovec) -> libc::mmsghdr {
