@@ -17,10 +17,10 @@ pub(crate) struct Run {
     pub stderr: String,
 }
 
-/// The program under test, to be run inside this namespace; a hang ends after a minute with code 124.
+/// The program under test, to be run inside this namespace; a hang ends after two minutes with code 124.
 pub(crate) fn command(namespace: &Namespace) -> Command {
     let mut command = namespace.command("timeout");
-    command.args(["60", env!("CARGO_BIN_EXE_rping")]);
+    command.args(["120", env!("CARGO_BIN_EXE_rping")]);
     command
 }
 
