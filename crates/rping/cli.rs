@@ -126,7 +126,7 @@ fn conclude(
     });
     let code = report.exit_code();
     if let Some(failure) = &report.failure {
-        complain(&format!("{}; what was measured until then is above", escape::line(failure)));
+        complain(&escape::line(failure));
     }
     match written {
         Ok(()) => code,

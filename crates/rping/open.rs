@@ -22,6 +22,9 @@ pub enum OpenError {
     /// UDP.
     #[error(transparent)]
     Udp(#[from] rping_udp::Error),
+    /// ARP and NDP.
+    #[error(transparent)]
+    Arp(#[from] rping_arp::Error),
     /// The program itself said no, in words.
     #[error("{0}")]
     Refused(String),
@@ -118,6 +121,90 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
             let pacing = probe.pacing();
             go.go(job, probe, pacing)
         }
-        Kind::Arp => Err(OpenError::Refused("not yet".into()).into()),
+        Kind::Arp => open_arp(job, settings, go),
+    }
+}
+
+/// ARP and NDP. A target that is on none of our links is refused by itself; the others run.
+fn open_arp<O: Opened, S: Sink, C: Control>(
+    mut job: Job,
+    settings: &Settings,
+    go: Go<'_, O, S, C>,
+) -> Result<Report, RunError> {
+    let options = rping_arp::Options {
+        interface: job.interface.clone(),
+        source: job.source,
+        transmit_stamps: settings.tx_stamps,
+        bypass_queue: false,
+    };
+    let mut targets = asked(&job);
+    if rping_arp::locate(&targets, &options).is_err() {
+        for target in job.targets.iter_mut().filter(|target| target.error.is_none()) {
+            let Some(address) = target.address else { continue };
+            if let Err(error) = rping_arp::locate(&[ask(address)], &options) {
+                target.error = Some(error.to_string().into());
+            }
+        }
+        targets = asked(&job);
+    }
+    if targets.is_empty() {
+        let mut errors = job.targets.iter_mut().filter_map(|target| target.error.take());
+        return Err(errors.next().map_or(RunError::NoTargets, |error| OpenError::Refused(error.into()).into()));
+    }
+    match rping_arp::ArpProbe::open(&targets, &options, settings.waiter()) {
+        Err(rping_arp::Error::NoPermission { .. }) => {
+            let probe = rping_arp::KernelNeighbour::open(&targets, &options, settings.waiter()).map_err(OpenError::from)?;
+            let pacing = settings.waiter().pacing();
+            go.go_and(job, probe, pacing, conclude_kernel_neighbours)
+        }
+        other => {
+            let probe = other.map_err(OpenError::from)?;
+            let pacing = probe.waiter().pacing();
+            go.go(job, probe, pacing)
+        }
+    }
+}
+
+fn ask(address: SocketAddr) -> rping_arp::Target {
+    let scope_id = match address {
+        SocketAddr::V6(v6) => v6.scope_id(),
+        SocketAddr::V4(_) => 0,
+    };
+    rping_arp::Target { address: address.ip(), scope_id }
+}
+
+fn asked(job: &Job) -> Vec<rping_arp::Target> {
+    job.live().map(|(_, address)| ask(address)).collect()
+}
+
+/// Without the right to send frames of our own the kernel's table is all there is: it is shown, and what it does not
+/// confirm is no answer.
+fn conclude_kernel_neighbours(probe: &rping_arp::KernelNeighbour, report: &mut Report) {
+    let mut unconfirmed = false;
+    let live: Vec<usize> = report.job.live().map(|(place, _)| place as usize).collect();
+    for (number, place) in (0..).zip(live) {
+        let (Some(target), Some(figures)) = (report.job.targets.get(place), report.run.targets.get(place)) else {
+            continue;
+        };
+        unconfirmed |= figures.counts.received == 0;
+        let entry = match probe.entry(rping_engine::TargetId(number)) {
+            None => "no entry".to_owned(),
+            Some(entry) => {
+                let mac = entry.mac.map_or("no link-layer address".to_owned(), |mac| {
+                    rping_engine::Origin::Mac(mac).to_string()
+                });
+                // An entry without an address was never confirmed, whatever its age field holds.
+                let confirmed = entry.confirmed_ago.filter(|_| entry.mac.is_some());
+                let age = confirmed.map_or("never confirmed".to_owned(), |age| {
+                    format!("confirmed {} ago", humantime::format_duration(Duration::from_millis(age.as_millis() as u64)))
+                });
+                format!("{:?}, {mac}, {age}", entry.state).to_lowercase()
+            }
+        };
+        report.instrument.warnings.push(format!("kernel_neighbour: {}: {entry}", target.label()));
+    }
+    if unconfirmed {
+        let remedy = "no permission for packet sockets, and the kernel's table confirms no answer: run `setcap cap_net_raw+ep` on the rping program, or run as root";
+        report.failure = Some(remedy.to_owned());
     }
 }

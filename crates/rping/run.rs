@@ -129,7 +129,22 @@ pub(crate) struct Go<'a, O, S, C> {
 
 impl<O: Opened, S: Sink, C: Control> Go<'_, O, S, C> {
     /// Drives `probe`, whose targets are those of the job that have an address, in order.
-    pub(crate) fn go<P>(self, job: Job, mut probe: P, pacing: Pacing) -> Result<Report, RunError>
+    pub(crate) fn go<P>(self, job: Job, probe: P, pacing: Pacing) -> Result<Report, RunError>
+    where
+        P: Probe,
+        P::Error: Display,
+    {
+        self.go_and(job, probe, pacing, |_, _| {})
+    }
+
+    /// The same, and lets the probe kind say something at the end.
+    pub(crate) fn go_and<P>(
+        self,
+        job: Job,
+        mut probe: P,
+        pacing: Pacing,
+        conclude: impl FnOnce(&P, &mut Report),
+    ) -> Result<Report, RunError>
     where
         P: Probe,
         P::Error: Display,
@@ -164,7 +179,9 @@ impl<O: Opened, S: Sink, C: Control> Go<'_, O, S, C> {
         let failure = result.err().map(|error| error.to_string());
         let mut instrument = Instrument { pacing: pacing.as_str(), warnings: Vec::new() };
         warnings::collect(&job, &run, drove.stopped, &mut instrument.warnings);
-        Ok(Report { job, run, epoch, instrument, interrupted: drove.stopped, failure })
+        let mut report = Report { job, run, epoch, instrument, interrupted: drove.stopped, failure };
+        conclude(&probe, &mut report);
+        Ok(report)
     }
 }
 
