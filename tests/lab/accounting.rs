@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rping_lab::{
     pause, require_root, Acceptor, Background, Burst, Direction, Emulator, Expected, Impairment, Kind, Lab,
-    Pair, Truth, UdpService,
+    Pair, UdpService,
 };
 use serde_json::Value;
 

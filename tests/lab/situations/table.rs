@@ -279,6 +279,14 @@ pub(super) const SITUATIONS: &[Situation] = &[
                 "fd77:1::fe",
             ),
             ask("udp 203.0.113.1:9 -> rejected network_unreachable", "10.77.1.254"),
+        ],
+    },
+    // On a bench of its own: a router without a route tells one host five times and then once a second
+    // (net.ipv4.route.error_burst, which belongs to the machine and not to the namespace).
+    Situation {
+        name: "a router without a route, by ICMP",
+        bench: || Bench::routed(Lab::routed()),
+        asks: &[
             ask("icmp 203.0.113.1 -> rejected network_unreachable", "10.77.1.254"),
             ask("icmp 2001:db8::1 -> rejected network_unreachable", "fd77:1::fe"),
         ],
