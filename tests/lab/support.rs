@@ -17,16 +17,19 @@ pub(crate) struct Run {
     pub stderr: String,
 }
 
-/// The program under test, to be run inside this namespace; a hang ends after two minutes with code 124.
+/// The program under test, to be run inside this namespace.
 pub(crate) fn command(namespace: &Namespace) -> Command {
-    let mut command = namespace.command("timeout");
-    command.args(["120", env!("CARGO_BIN_EXE_rping")]);
-    command
+    namespace.command(env!("CARGO_BIN_EXE_rping"))
 }
 
-/// Runs it to its end.
+/// Runs it to its end; a hang ends after two minutes with code 124.
 pub(crate) fn rping(namespace: &Namespace, args: &[&str]) -> Run {
-    finish(command(namespace).args(args))
+    finish(
+        namespace
+            .command("timeout")
+            .args(["120", env!("CARGO_BIN_EXE_rping")])
+            .args(args),
+    )
 }
 
 /// Runs a command to its end.
@@ -102,7 +105,7 @@ pub(crate) fn show(title: &str, rows: &[Vec<String>]) {
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = format!("\n{title}\n");
     for row in rows {
-        text.push_str(" ");
+        text.push(' ');
         for (cell, &width) in row.iter().zip(&widths) {
             text.push_str(&format!(" {cell:width$} "));
         }
