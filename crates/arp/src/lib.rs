@@ -10,13 +10,15 @@ mod frame;
 mod kernel;
 mod locate;
 mod probe;
+mod scouted;
 
 use std::io;
 use std::net::IpAddr;
 
 pub use kernel::KernelNeighbour;
-pub use locate::{locate, Place, Target};
+pub use locate::{locate, locate_each, Place, Target};
 pub use probe::ArpProbe;
+pub use scouted::Scouted;
 
 /// How the frames are sent.
 #[derive(Clone, PartialEq, Eq, Debug)]

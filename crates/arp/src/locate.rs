@@ -44,6 +44,14 @@ pub struct Place {
 /// # Errors
 /// [`Error`] names the reasons one by one; sending a frame is not among what can fail here.
 pub fn locate(targets: &[Target], options: &Options) -> Result<Vec<Place>, Error> {
+    locate_each(targets, options)?.into_iter().collect()
+}
+
+/// For each of `targets` its place, or the reason why it has none.
+///
+/// # Errors
+/// What is wrong with `options`, or with asking the kernel at all.
+pub fn locate_each(targets: &[Target], options: &Options) -> Result<Vec<Result<Place, Error>>, Error> {
     let interfaces = iface::interfaces().map_err(rping_net::Error::os("list the network interfaces"))?;
     if let Some(source) = options.source {
         let is_ours = interfaces
@@ -60,7 +68,7 @@ pub fn locate(targets: &[Target], options: &Options) -> Result<Vec<Place>, Error
         options,
         by_subnet: targets.len() > LOOKUPS,
     };
-    targets.iter().map(|target| surroundings.place(*target)).collect()
+    Ok(targets.iter().map(|target| surroundings.place(*target)).collect())
 }
 
 struct Surroundings<'a> {

@@ -80,7 +80,7 @@ fn a_neighbour_answers_with_its_mac_and_kernel_stamps_both_ways() {
     let mac = Origin::Mac(mac_of(&pair.server, "s0"));
     for seq in 0..3 {
         let (left, arrived) = ask(&mut probe, 2, seq, SOON);
-        for target in 0..2 {
+        for (target, left) in left.iter().enumerate() {
             let mine: Vec<&Arrival> = arrived
                 .iter()
                 .filter(|a| a.target == TargetId(target as u32))
@@ -95,7 +95,7 @@ fn a_neighbour_answers_with_its_mac_and_kernel_stamps_both_ways() {
                 panic!("{reply:?}")
             };
             assert_eq!((answer.seq, answer.from), (SeqRef::Oldest, mac));
-            let sent = left_at(&left[target]);
+            let sent = left_at(left);
             assert!(
                 sent <= departed.at.at && departed.at.at <= reply.at.at,
                 "{sent:?} {mine:?}"

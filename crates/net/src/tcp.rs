@@ -13,7 +13,7 @@ use crate::address::Name;
 use crate::errqueue::SocketError;
 use crate::{cmsg, sys, Error, Result};
 
-/// Where connects leave from, their header fields, and how they are closed.
+/// Where connects leave from, their header fields, and how they are ended.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {
     /// The address, and port (0: any), that connects leave from.
@@ -26,7 +26,7 @@ pub struct Options {
     pub dscp: Option<u8>,
     /// The firewall mark (`SO_MARK`); takes privileges.
     pub mark: Option<u32>,
-    /// What ends an established connection.
+    /// How [`Connection::end`] ends an established connection.
     pub close: Close,
 }
 
@@ -75,13 +75,6 @@ impl Options {
     }
 
     fn apply(&self, fd: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
-        if self.close == Close::Reset {
-            let now = libc::linger {
-                l_onoff: 1,
-                l_linger: 0,
-            };
-            sys::set(fd, libc::SOL_SOCKET, libc::SO_LINGER, &now)?;
-        }
         let (level, name) = if v6 {
             (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
         } else {
@@ -196,6 +189,20 @@ impl Connection {
         let fd = sys::retry(|| unsafe { libc::socket(family, kind, libc::IPPROTO_TCP) })?;
         // SAFETY: `fd` was just returned by socket() and belongs to nobody else.
         Ok(Connection(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Ends it as `options` say. Dropping an established connection ends it with a FIN.
+    ///
+    /// (Said at the end and not at the beginning, because most probes of a sweep never get this far.)
+    pub fn end(self, options: &Options) {
+        if options.close == Close::Reset {
+            let now = libc::linger {
+                l_onoff: 1,
+                l_linger: 0,
+            };
+            // It cannot fail; if it did, TIME_WAIT is what would be left.
+            let _ = sys::set(self.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER, &now);
+        }
     }
 
     /// The kernel's figures; `None` if it does not tell.

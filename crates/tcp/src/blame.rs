@@ -6,7 +6,7 @@ use std::time::Duration;
 use rping_engine::{Reason, Refusal, Timestamp};
 use rping_net::errqueue::{send_refusal, SocketError, Verdict};
 use rping_net::iface::{self, same_subnet, Interface};
-use rping_net::netlink;
+use rping_net::netlink::{self, RouteKind};
 use rping_net::tcp::{retransmit_failures, Connection};
 
 /// What a connect that failed after it began amounts to.
@@ -34,9 +34,11 @@ pub(crate) fn of_failed(connection: &Connection, to: SocketAddr, route: &RouteAs
         // The kernel gave up sending SYNs: as silent as before.
         Some(libc::ETIMEDOUT) | None => Failure::Nothing,
         // An ICMP error whose message was lost (a socket that is bound to an interface does not hear of our own).
-        Some(errno) => match unresolved_next_hop(to, route) {
-            Some(refusal) => Failure::NotSent(refusal.errno(errno)),
-            None => Failure::Rejected(Refusal::of(remote_reason(errno)).errno(errno)),
+        Some(errno) => match next_hop(to, route) {
+            NextHop::Unresolved => Failure::NotSent(Refusal::of(Reason::NoNeighbour).errno(errno)),
+            NextHop::Fine | NextHop::NoEntry => {
+                Failure::Rejected(Refusal::of(remote_reason(errno)).errno(errno))
+            }
         },
     }
 }
@@ -66,8 +68,37 @@ pub(crate) struct RouteAsk<'a> {
     pub(crate) mark: Option<u32>,
 }
 
-/// `no_neighbour`, if the next hop towards `to` has not answered ARP or neighbour solicitation.
-pub(crate) fn unresolved_next_hop(to: SocketAddr, ask: &RouteAsk<'_>) -> Option<Refusal> {
+/// What the neighbour table says of the way towards a target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NextHop {
+    /// Nothing against it.
+    Fine,
+    /// It has not answered ARP or neighbour solicitation.
+    Unresolved,
+    /// There is no entry where one would have to be: the table is full.
+    NoEntry,
+}
+
+impl NextHop {
+    /// Why a probe that was silent for `waited` never left, if so.
+    ///
+    /// An entry that a SYN used stays for 5 s at least, so its absence says something for that long only.
+    pub(crate) fn refusal(self, waited: Duration) -> Option<Refusal> {
+        const KEPT: Duration = Duration::from_secs(5);
+        match self {
+            NextHop::Unresolved => Some(Refusal::of(Reason::NoNeighbour)),
+            NextHop::NoEntry if waited < KEPT => Some(Refusal::of(Reason::NoBuffer).errno(libc::ENOBUFS)),
+            NextHop::Fine | NextHop::NoEntry => None,
+        }
+    }
+}
+
+/// Looks up the next hop towards `to` and its neighbour entry.
+pub(crate) fn next_hop(to: SocketAddr, ask: &RouteAsk<'_>) -> NextHop {
+    look_up(to, ask).unwrap_or(NextHop::Fine)
+}
+
+fn look_up(to: SocketAddr, ask: &RouteAsk<'_>) -> Option<NextHop> {
     let scope = match to {
         SocketAddr::V6(six) if six.scope_id() != 0 => Some(six.scope_id()),
         _ => None,
@@ -78,13 +109,15 @@ pub(crate) fn unresolved_next_hop(to: SocketAddr, ask: &RouteAsk<'_>) -> Option<
         .map(|found| found.index);
     let source = ask.source.filter(|source| !source.is_unspecified());
     let route = netlink::route(to.ip(), source, bound.or(scope), ask.mark).ok()?;
-    let neighbour = netlink::neighbour(route.next_hop(to.ip()), route.ifindex)
-        .ok()
-        .flatten()?;
-    neighbour
-        .state
-        .is_unresolved()
-        .then_some(Refusal::of(Reason::NoNeighbour))
+    if route.kind != RouteKind::Unicast {
+        return None;
+    }
+    if let Some(entry) = netlink::neighbour(route.next_hop(to.ip()), route.ifindex).ok()? {
+        return entry.state.is_unresolved().then_some(NextHop::Unresolved);
+    }
+    // Losing the carrier clears the table; elsewhere than on Ethernet it may hold nothing.
+    let interface = iface::interface_by_index(route.ifindex).ok().flatten()?;
+    (interface.is_ethernet() && interface.lower_up).then_some(NextHop::NoEntry)
 }
 
 /// Why a connect that failed instantly never left.
@@ -236,6 +269,22 @@ mod tests {
         assert!(local.judge(2, || 4, || 6));
         assert!(local.judge(2, || 2, || 6));
         assert!(local.judge(2, || 0, || 6));
+    }
+
+    #[test]
+    fn a_missing_entry_is_a_full_table_only_while_it_would_still_be_there() {
+        let soon = Duration::from_secs(3);
+        let refusal = NextHop::NoEntry.refusal(soon).expect("a reason");
+        assert_eq!(
+            (refusal.reason, refusal.errno),
+            (Reason::NoBuffer, Some(libc::ENOBUFS))
+        );
+        assert_eq!(NextHop::NoEntry.refusal(2 * soon), None);
+        assert_eq!(
+            NextHop::Unresolved.refusal(2 * soon),
+            Some(Refusal::of(Reason::NoNeighbour))
+        );
+        assert_eq!(NextHop::Fine.refusal(soon), None);
     }
 
     #[test]

@@ -46,6 +46,7 @@ struct Flight {
     connection: Connection,
     target: TargetId,
     seq: Sequence,
+    at: Timestamp,
 }
 
 impl TcpProbe {
@@ -128,6 +129,7 @@ impl TcpProbe {
             connection,
             target: due.target,
             seq: due.seq,
+            at,
         });
         match self.flights.get_mut(place as usize) {
             Some(slot) => *slot = flight,
@@ -193,7 +195,10 @@ impl TcpProbe {
             }
         };
         self.gate.settled(host, met);
-        self.take(place);
+        let settled = self.take(place);
+        if let (Event::Reply(_), Some(settled)) = (event, settled) {
+            settled.connection.end(&self.options.connect);
+        }
         Some(Arrival { target, at, event })
     }
 
@@ -299,7 +304,8 @@ impl Probe for TcpProbe {
                 Failure::Established | Failure::Nothing => {}
             }
         }
-        if let Some(refusal) = blame::unresolved_next_hop(to, &route_ask(&self.options)) {
+        let waited = self.clock.now().since(flight.at);
+        if let Some(refusal) = blame::next_hop(to, &route_ask(&self.options)).refusal(waited) {
             return Silence::NotSent(refusal);
         }
         let retransmits = flight.connection.info().map_or(0, |info| info.retransmits);

@@ -407,3 +407,29 @@ fn a_lost_syn_is_a_reply_with_one_retransmission_and_no_round_trip() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_reset_leaves_no_time_wait_and_a_fin_does_when_it_is_asked_for() {
+    if !require_root("a_reset_leaves_no_time_wait") {
+        return;
+    }
+    let pair = Lab::pair();
+    let _server = Acceptor::start(&pair.server, SERVER);
+    let waiting = || {
+        let listed = pair.client.exec(&["cat", "/proc/net/tcp"]).stdout;
+        let listed = String::from_utf8_lossy(&listed).into_owned();
+        // The fourth column is the state; 06 is TIME_WAIT. With a FIN of ours alone it is 05, FIN_WAIT2.
+        let states = listed
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_whitespace().nth(3));
+        states.filter(|state| ["04", "05", "06"].contains(state)).count()
+    };
+    let outcome = pair.client.run(|| one(SERVER, SHORT)).outcome;
+    assert!(matches!(outcome, Outcome::Reply(_)));
+    assert_eq!(waiting(), 0);
+    let mut options = Options::default();
+    options.connect.close = rping_tcp::Close::Fin;
+    pair.client.run(|| one_with(SERVER, SHORT, options));
+    assert_eq!(waiting(), 1);
+}
