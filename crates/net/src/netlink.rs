@@ -16,7 +16,7 @@ use message::{Attributes, Message, Messages, Request};
 pub(crate) use message::{address, u32_at};
 
 pub use crate::iface::{interface, interfaces, is_own, own_addresses};
-pub use neighbour::{neighbour, neighbours, Neighbour, NeighbourState, GRAIN};
+pub use neighbour::{neighbour, neighbours, table_fill, Neighbour, NeighbourState, TableFill, GRAIN};
 pub use route::{route, Route, RouteError, RouteKind};
 
 /// Room for the answer to one question. An interface's is the longest: about 1.5 KiB without its counters.

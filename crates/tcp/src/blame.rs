@@ -115,9 +115,18 @@ fn look_up(to: SocketAddr, ask: &RouteAsk<'_>) -> Option<NextHop> {
     if let Some(entry) = netlink::neighbour(route.next_hop(to.ip()), route.ifindex).ok()? {
         return entry.state.is_unresolved().then_some(NextHop::Unresolved);
     }
-    // Losing the carrier clears the table; elsewhere than on Ethernet it may hold nothing.
     let interface = iface::interface_by_index(route.ifindex).ok().flatten()?;
-    (interface.is_ethernet() && interface.lower_up).then_some(NextHop::NoEntry)
+    // Elsewhere than on Ethernet the table may hold nothing.
+    if !interface.is_ethernet() {
+        return None;
+    }
+    // Losing the carrier throws away what was being resolved.
+    if !interface.lower_up {
+        return Some(NextHop::Unresolved);
+    }
+    // A firewall that drops the SYN on its way out keeps it from asking for an entry, too.
+    let fill = netlink::table_fill(to.is_ipv6()).ok()?;
+    (fill.entries >= fill.most - fill.most / 16).then_some(NextHop::NoEntry)
 }
 
 /// Why a connect that failed instantly never left.

@@ -135,6 +135,51 @@ pub fn neighbours(ifindex: u32) -> io::Result<Vec<Neighbour>> {
     Ok(found)
 }
 
+/// How full one family's neighbour table is; all network namespaces of a machine share it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableFill {
+    /// Entries in it now.
+    pub entries: u32,
+    /// With this many, no further one is made unless one can be evicted (`gc_thresh3`).
+    pub most: u32,
+}
+
+/// How full the neighbour table of IPv4 or IPv6 is.
+///
+/// # Errors
+/// What the kernel said to the question; `NotFound` if it has no such table.
+pub fn table_fill(v6: bool) -> io::Result<TableFill> {
+    const RTM_GETNEIGHTBL: u16 = 66;
+    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
+    let tables = Netlink::open()?.dump(RTM_GETNEIGHTBL, &[family, 0, 0, 0], &[], |body| {
+        parse_table(body).filter(|_| body.first() == Some(&family))
+    })?;
+    tables
+        .first()
+        .copied()
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// The message that describes a table; those that describe its settings per interface lack the numbers.
+fn parse_table(body: &[u8]) -> Option<TableFill> {
+    const NDTMSG: usize = 4;
+    const NDTA_THRESH3: u16 = 4;
+    const NDTA_CONFIG: u16 = 5;
+    let (mut most, mut entries) = (None, None);
+    for (kind, value) in Attributes::after(body, NDTMSG) {
+        match kind {
+            NDTA_THRESH3 => most = u32_at(value, 0),
+            // `struct ndt_config`: two 16-bit lengths, entries, …
+            NDTA_CONFIG => entries = u32_at(value, 4),
+            _ => {}
+        }
+    }
+    Some(TableFill {
+        entries: entries?,
+        most: most?,
+    })
+}
+
 fn ndmsg(family: u8, ifindex: u32) -> [u8; NDMSG] {
     let mut body = [0; NDMSG];
     body[0] = family;
@@ -200,6 +245,20 @@ mod tests {
         assert_eq!(entry.updated_ago, Some(Duration::from_millis(70)));
         for end in 0..body.len() {
             let _ = parse(&body[..end]);
+        }
+    }
+
+    #[test]
+    fn both_tables_tell_how_full_they_are() {
+        for v6 in [false, true] {
+            let fill = table_fill(v6).unwrap();
+            assert!(
+                fill.most >= 128 && fill.entries <= fill.most.saturating_mul(2),
+                "{fill:?}"
+            );
+        }
+        for end in 0..64 {
+            assert_eq!(parse_table(&[0u8; 64][..end]), None);
         }
     }
 
