@@ -2,12 +2,14 @@
 
 mod common;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use common::{due, hear, is_stamp, send, targets};
-use rping_engine::{Event, Left, Origin, Probe, Reason, Refusal, SeqRef, Sequence, Silence, TargetId};
+use common::{answers, due, hear, is_stamp, send, targets};
+use rping_engine::{
+    Event, Left, Origin, Probe, Reason, Refusal, SeqRef, Sequence, Silence, StampSource, TargetId,
+};
 use rping_icmp::{IcmpProbe, Options};
-use rping_lab::{require_root, Lab, Pair, Routed};
+use rping_lab::{require_root, Bridge, Lab, Namespace, Pair, Routed};
 
 /// What became of one probe to `to`: the event, or the departure that was none.
 fn fate(to: &str, options: &Options) -> Result<Event, Refusal> {
@@ -22,6 +24,11 @@ fn fate(to: &str, options: &Options) -> Result<Event, Refusal> {
         .iter()
         .find(|a| !is_stamp(a))
         .unwrap_or_else(|| panic!("silence: {arrived:?}"));
+    assert_eq!(
+        told.at.source,
+        StampSource::Kernel,
+        "an ICMP message bears a stamp as any packet does"
+    );
     Ok(told.event)
 }
 
@@ -284,4 +291,114 @@ fn a_neighbour_that_does_not_resolve_is_told_by_the_kernel_after_three_seconds()
         (SeqRef::Full(Sequence(7)), Reason::NoNeighbour)
     );
     assert_eq!(refusal.from, Some(Origin::Ip(Pair::CLIENT_V4.into())));
+}
+
+#[test]
+fn a_chosen_interface_hides_no_error_of_this_host() {
+    if !require_root("a_chosen_interface_hides_no_error") {
+        return;
+    }
+    let lab = Lab::pair();
+    let net = rping_net::Options {
+        interface: Some("c0".into()),
+        ..rping_net::Options::default()
+    };
+    let options = Options {
+        net,
+        ..Options::default()
+    };
+    for live in [IpAddr::from(Pair::SERVER_V4), IpAddr::from(Pair::SERVER_V6)] {
+        let told = lab.client.run(|| fate(&live.to_string(), &options));
+        assert!(matches!(told, Ok(Event::Reply(_))), "{told:?}");
+        let nobody = beside(live);
+        let arrived = lab.client.run(|| {
+            let mut probe = IcmpProbe::open(&targets(&[&nobody]), &options).expect("open");
+            send(&mut probe, &[due(0, 7)]);
+            let first = hear(&mut probe, 1);
+            if first.is_empty() {
+                hear(&mut probe, 1)
+            } else {
+                first
+            }
+        });
+        let [Event::NotSent(_, refusal)] = arrived.iter().map(|a| a.event).collect::<Vec<_>>()[..] else {
+            panic!("{arrived:?}")
+        };
+        assert_eq!(refusal.reason, Reason::NoNeighbour);
+    }
+}
+
+#[test]
+fn link_local_targets_are_probed_in_their_scope_and_a_broadcast_is_answered_by_each_host() {
+    if !require_root("link_local_targets_are_probed") {
+        return;
+    }
+    let lab = Lab::bridge(3);
+    for host in &lab.hosts {
+        host.sysctl("net.ipv4.icmp_echo_ignore_broadcasts", "0");
+    }
+    let out = lab.hosts[1].exec(&["ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"]);
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let address = text
+        .split_whitespace()
+        .find(|w| w.starts_with("fe80"))
+        .expect("a link-local address");
+    let address: Ipv6Addr = address
+        .split('/')
+        .next()
+        .expect("an address")
+        .parse()
+        .expect("an address");
+    lab.hosts[0].run(|| {
+        let scope = rping_net::options::interface_index("eth0").expect("eth0");
+        let to = SocketAddr::V6(SocketAddrV6::new(address, 0, 0, scope));
+        let mut probe = IcmpProbe::open(&[to], &Options::default()).expect("open");
+        send(&mut probe, &[due(0, 0)]);
+        let replies = answers(&hear(&mut probe, 1));
+        assert!(
+            matches!(&replies[..], [(0, answer)] if answer.from == Origin::Ip(address.into())),
+            "{replies:?}"
+        );
+
+        let net = rping_net::Options {
+            broadcast: true,
+            ..rping_net::Options::default()
+        };
+        let all = targets(&["10.79.0.255"]);
+        let mut probe = IcmpProbe::open(
+            &all,
+            &Options {
+                net,
+                ..Options::default()
+            },
+        )
+        .expect("open");
+        send(&mut probe, &[due(0, 0)]);
+        // This host has the address too, and answers first.
+        let replies = answers(&hear(&mut probe, 3));
+        let from: std::collections::BTreeSet<Origin> =
+            replies.iter().map(|(_, answer)| answer.from).collect();
+        let want = [1, 2].map(|host| Origin::Ip(Bridge::v4(host).into()));
+        assert!(want.iter().all(|host| from.contains(host)), "{replies:?}");
+    });
+}
+
+#[test]
+fn without_any_right_the_three_remedies_are_named() {
+    if !require_root("without_any_right") {
+        return;
+    }
+    let lab = Namespace::new("nobody");
+    lab.run(|| {
+        rping_net::caps::drop_all().expect("give up");
+        for to in ["127.0.0.1", "::1"] {
+            let error = IcmpProbe::open(&targets(&[to]), &Options::default())
+                .map(drop)
+                .expect_err("no right");
+            let text = error.to_string();
+            for remedy in ["setcap cap_net_raw+ep", "net.ipv4.ping_group_range", "as root"] {
+                assert!(text.contains(remedy) && !text.contains('\n'), "{text}");
+            }
+        }
+    });
 }

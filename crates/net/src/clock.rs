@@ -42,6 +42,12 @@ impl Clock {
     }
 }
 
+impl rping_engine::Clock for Clock {
+    fn now(&mut self) -> Timestamp {
+        Clock::now(*self)
+    }
+}
+
 fn read(clock: libc::clockid_t) -> i64 {
     let mut at = libc::timespec {
         tv_sec: 0,

@@ -325,11 +325,9 @@ impl Datagram {
             each(Incoming::Left { tag: stamped.tag, at });
         }
         let heard = count > 0 || !self.queue.failed.is_empty();
-        for error in self.queue.failed.drain(..) {
-            each(Incoming::Error {
-                error: &error,
-                at: Stamp::user(now),
-            });
+        for (error, real) in self.queue.failed.drain(..) {
+            let at = self.realtime.received(real, now);
+            each(Incoming::Error { error: &error, at });
         }
         let with_header = self.kind == Kind::IcmpRaw && !self.v6;
         for i in 0..count {

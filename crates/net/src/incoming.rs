@@ -44,11 +44,11 @@ pub enum Incoming<'a> {
         /// The kernel's stamp, or our own where that cannot be trusted.
         at: Stamp,
     },
-    /// An error came in; `at` is when it was read (the kernel does not stamp errors).
+    /// An error came in.
     Error {
         /// The error.
         error: &'a SocketError,
-        /// When it was read.
+        /// When the ICMP message arrived.
         at: Stamp,
     },
     /// A datagram came in.

@@ -20,6 +20,7 @@ pub mod netlink;
 pub mod netns;
 mod open;
 pub mod options;
+mod pacing;
 pub mod packet;
 mod queue;
 mod stamp;

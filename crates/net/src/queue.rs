@@ -36,7 +36,8 @@ pub(crate) struct ErrorQueue {
     pub(crate) look: bool,
     /// Read and not handed over yet.
     pub(crate) stamped: Vec<Stamped>,
-    pub(crate) failed: Vec<SocketError>,
+    /// Errors, each with the arrival stamp of the ICMP message, nanoseconds of `CLOCK_REALTIME` since 1970.
+    pub(crate) failed: Vec<(SocketError, Option<i64>)>,
     /// What the kernel last said fits, for a send that failed with EMSGSIZE.
     pub(crate) local_mtu: Option<u32>,
 }
@@ -118,7 +119,7 @@ impl ErrorQueue {
             match SocketError::new(error, destination, slot.bytes) {
                 // The send call that caused it said so itself.
                 Some(error) if error.origin == ErrorOrigin::Local => self.local_mtu = error.mtu,
-                Some(error) => self.failed.push(error),
+                Some(error) => self.failed.push((error, control.stamp)),
                 None => {}
             }
         }

@@ -6,56 +6,15 @@
 use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rping_engine::Timestamp;
 
 use crate::clock::Clock;
+use crate::pacing::spinning_allowed;
+pub use crate::pacing::{allowed_cpus, Pacing};
 use crate::{Error, Result};
-
-/// How the time until the next send is spent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pacing {
-    /// Sleep, then spin for the last stretch: exact; about 4 % of a core at 1 kHz, half a core at 10 kHz.
-    Precise,
-    /// Spin all the time: exact at any rate; a whole core.
-    Spin,
-    /// Sleep alone, waking about each 200 µs: late by up to that, cheap at any rate.
-    Eco,
-}
-
-/// Up to this share of a core goes into spinning before sleeping makes no sense any more, and the stretch that one
-/// exact wake-up spins on average: together they put the change-over at 15 000 wake-ups per second, where a
-/// sleeping engine was measured to burn the whole core anyway.
-const SPIN_SHARE: f64 = 0.6;
-const SPIN_PER_WAKE: f64 = 40e-6;
-
-impl Pacing {
-    /// The sensible choice for this many sends per second in all; infinity means "as fast as possible".
-    pub fn choose(rate_hz: f64) -> Pacing {
-        Pacing::choose_for(rate_hz, spinning_allowed())
-    }
-
-    fn choose_for(rate_hz: f64, may_spin: bool) -> Pacing {
-        if rate_hz * SPIN_PER_WAKE < SPIN_SHARE {
-            Pacing::Precise
-        } else if may_spin {
-            Pacing::Spin
-        } else {
-            Pacing::Eco
-        }
-    }
-
-    /// The word used in output: `precise`, `spin` or `eco`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Pacing::Precise => "precise",
-            Pacing::Spin => "spin",
-            Pacing::Eco => "eco",
-        }
-    }
-}
 
 /// Why [`Waiter::wait`] returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -389,53 +348,6 @@ pub fn sleep(d: Duration) {
     }
 }
 
-/// How many CPUs this thread may run on.
-pub fn allowed_cpus() -> usize {
-    // SAFETY: an all-zero set is a valid value of this plain array of bits.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `set` is valid for writes of the size given; 0 means this thread.
-    let failed =
-        unsafe { libc::sched_getaffinity(0, std::mem::size_of::<libc::cpu_set_t>(), &raw mut set) } != 0;
-    if failed {
-        // More CPUs than the set has bits for.
-        return std::thread::available_parallelism().map_or(1, usize::from);
-    }
-    // SAFETY: `set` was filled in above and is only read.
-    usize::try_from(unsafe { libc::CPU_COUNT(&set) }).unwrap_or(1)
-}
-
-/// Whether spinning is harmless: more than one CPU, and the control group allows at least a whole one.
-fn spinning_allowed() -> bool {
-    static QUOTA_BELOW_ONE: OnceLock<bool> = OnceLock::new();
-    allowed_cpus() > 1 && !*QUOTA_BELOW_ONE.get_or_init(|| group_quota().is_some_and(|cpus| cpus < 1.0))
-}
-
-/// The least CPU quota along this process's control groups (version 2), in CPUs; `None` where there is none.
-fn group_quota() -> Option<f64> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let mut folder = std::path::PathBuf::from("/sys/fs/cgroup");
-    folder.extend(std::path::Path::new(path).iter().skip(1));
-    let mut least = None;
-    for folder in folder.ancestors().take_while(|f| f.starts_with("/sys/fs/cgroup")) {
-        let quota = std::fs::read_to_string(folder.join("cpu.max"))
-            .ok()
-            .and_then(|text| parse_quota(&text));
-        least = match (least, quota) {
-            (Some(a), Some(b)) => Some(f64::min(a, b)),
-            (a, b) => a.or(b),
-        };
-    }
-    least
-}
-
-/// `cpu.max`: "quota period" in microseconds, or "max period".
-fn parse_quota(text: &str) -> Option<f64> {
-    let (quota, period) = text.trim().split_once(' ')?;
-    let (quota, period) = (quota.parse::<f64>().ok()?, period.parse::<f64>().ok()?);
-    (period > 0.0).then(|| quota / period)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,15 +355,6 @@ mod tests {
 
     fn soon(micros: u64) -> Timestamp {
         Clock.now().plus(Duration::from_micros(micros))
-    }
-
-    #[test]
-    fn the_pacing_follows_from_the_rate_and_from_whether_spinning_is_allowed() {
-        assert_eq!(Pacing::choose_for(1.0, true), Pacing::Precise);
-        assert_eq!(Pacing::choose_for(10_000.0, true), Pacing::Precise);
-        assert_eq!(Pacing::choose_for(15_001.0, true), Pacing::Spin);
-        assert_eq!(Pacing::choose_for(f64::INFINITY, true), Pacing::Spin);
-        assert_eq!(Pacing::choose_for(100_000.0, false), Pacing::Eco);
     }
 
     #[test]
@@ -531,14 +434,6 @@ mod tests {
             margin.observe(Duration::from_millis(40));
         }
         assert_eq!(margin.get(), Duration::from_micros(150));
-    }
-
-    #[test]
-    fn a_quota_is_read_in_cpus_and_max_is_none() {
-        assert_eq!(parse_quota("50000 100000\n"), Some(0.5));
-        assert_eq!(parse_quota("max 100000\n"), None);
-        assert_eq!(parse_quota("7 0"), None);
-        assert_eq!(parse_quota(""), None);
     }
 
     #[test]

@@ -39,10 +39,13 @@ fn echo_request(v6: bool, id: u16, seq: u16, payload: &[u8]) -> Vec<u8> {
     message
 }
 
+/// Payload, stamp and its source, TTL, sender.
+type Arrived = (Vec<u8>, Timestamp, StampSource, Option<u8>, SocketAddr);
+
 #[derive(Default, Debug)]
 struct Heard {
     left: Vec<(u64, Timestamp, StampSource)>,
-    packets: Vec<(Vec<u8>, Timestamp, StampSource, Option<u8>, SocketAddr)>,
+    packets: Vec<Arrived>,
     errors: usize,
 }
 
