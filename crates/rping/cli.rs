@@ -169,12 +169,15 @@ impl Opened for Setup {
     }
 }
 
-/// TCP opens a socket for each probe, and marking those takes a capability each time; every other run needs none any more.
+/// Every capability goes, with two exceptions: TCP opens a socket for each probe, and marking those takes a capability
+/// each time; and a sweep over many on-link hosts takes its own entries out of the kernel's neighbour table again.
 fn give_up_privileges(job: &Job) -> io::Result<()> {
-    if job.kind == crate::job::Kind::Tcp && job.mark.is_some() {
-        rping_net::caps::drop_all_but(&[rping_net::caps::Cap::NetAdmin, rping_net::caps::Cap::NetRaw])
+    use rping_net::caps::{drop_all, drop_all_but, Cap};
+    let is_sweep = job.kind != crate::job::Kind::Arp && job.targets.len() > crate::open::SCOUT_ABOVE;
+    if is_sweep || (job.kind == crate::job::Kind::Tcp && job.mark.is_some()) {
+        drop_all_but(&[Cap::NetAdmin])
     } else {
-        rping_net::caps::drop_all()
+        drop_all()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rping_engine::{Control, Sink};
+use rping_engine::{Control, Probe, Sink};
 use rping_net::{Pacing, Waiter, Waker};
 
 use crate::job::{Job, Kind, UdpProtocol};
@@ -88,7 +88,7 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
             };
             let probe = rping_icmp::IcmpProbe::open(&addresses, &options).map_err(OpenError::from)?;
             let pacing = probe.pacing();
-            go.go(job, probe, pacing)
+            scout(job, probe, pacing, go)
         }
         Kind::Tcp => {
             let connect = rping_net::tcp::Options {
@@ -102,7 +102,7 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
             let options = rping_tcp::Options { connect, max_in_flight: None };
             let probe = rping_tcp::TcpProbe::open(&addresses, options, settings.waiter()).map_err(OpenError::from)?;
             let pacing = probe.waiter().pacing();
-            go.go(job, probe, pacing)
+            scout(job, probe, pacing, go)
         }
         Kind::Udp(protocol) => {
             let options = rping_udp::Options {
@@ -119,9 +119,39 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
             };
             let probe = rping_udp::UdpProbe::open(&addresses, protocol, &options).map_err(OpenError::from)?;
             let pacing = probe.pacing();
-            go.go(job, probe, pacing)
+            scout(job, probe, pacing, go)
         }
         Kind::Arp => open_arp(job, settings, go),
+    }
+}
+
+/// Runs of more targets than this ask for on-link neighbours themselves, where they may: up to it, the kernel's
+/// neighbour table and a socket's buffer (256 unresolved sends were measured to fill it) hold them all.
+pub(crate) const SCOUT_ABOVE: usize = 128;
+
+/// Puts a scout before a sweep over many on-link targets.
+fn scout<P, O: Opened, S: Sink, C: Control>(
+    job: Job,
+    probe: P,
+    pacing: Pacing,
+    go: Go<'_, O, S, C>,
+) -> Result<Report, RunError>
+where
+    P: Probe,
+    P::Error: std::fmt::Display,
+{
+    if job.targets.len() <= SCOUT_ABOVE {
+        return go.go(job, probe, pacing);
+    }
+    let options = rping_arp::Options {
+        interface: job.interface.clone(),
+        source: job.source,
+        transmit_stamps: false,
+        bypass_queue: false,
+    };
+    match rping_arp::Scouted::new(probe, &asked(&job), &options, SCOUT_ABOVE) {
+        Ok(scouted) => go.go(job, scouted, pacing),
+        Err(probe) => go.go(job, probe, pacing),
     }
 }
 
@@ -138,15 +168,12 @@ fn open_arp<O: Opened, S: Sink, C: Control>(
         bypass_queue: false,
     };
     let mut targets = asked(&job);
-    if rping_arp::locate(&targets, &options).is_err() {
-        for target in job.targets.iter_mut().filter(|target| target.error.is_none()) {
-            let Some(address) = target.address else { continue };
-            if let Err(error) = rping_arp::locate(&[ask(address)], &options) {
-                target.error = Some(error.to_string().into());
-            }
-        }
-        targets = asked(&job);
+    let located = rping_arp::locate_each(&targets, &options).map_err(OpenError::from)?;
+    let live = job.targets.iter_mut().filter(|target| target.error.is_none() && target.address.is_some());
+    for (target, located) in live.zip(located) {
+        target.error = located.err().map(|error| error.to_string().into());
     }
+    targets = asked(&job);
     if targets.is_empty() {
         let mut errors = job.targets.iter_mut().filter_map(|target| target.error.take());
         return Err(errors.next().map_or(RunError::NoTargets, |error| OpenError::Refused(error.into()).into()));

@@ -5,20 +5,30 @@
 //! are silent fills both, and then the live ones are refused. So in such runs the first probe to an on-link target is
 //! held while its neighbour is asked for by a frame of our own; only who answers is handed to the kernel.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rping_engine::{
     Arrival, Departure, Drained, Event, Left, Outgoing, Probe, Reason, Refusal, Sequence, Silence, TargetId, Timestamp,
 };
+use rping_net::netlink::{self, Forgetter};
 use rping_net::{Clock, Pacing, Waiter};
 
-use crate::{locate_each, ArpProbe, Options, Target};
+use crate::{locate_each, ArpProbe, Options, Place, Target};
 
 /// How often a neighbour is asked, as the kernel does (`mcast_solicit`).
 const TRIES: u8 = 3;
 
 /// How long after one request the next is sent.
 const BETWEEN: Duration = Duration::from_millis(300);
+
+/// Places in the kernel's neighbour table that a sweep leaves to whoever else uses the network: the table holds 1024 for
+/// the whole machine (`gc_thresh3`), other network namespaces included.
+const LEFT_TO_OTHERS: u32 = 256;
+
+/// A kernel that may not be told to forget an entry keeps it for some 30 s after its last use (`base_reachable_time`).
+const KEPT_SECONDS: f64 = 30.0;
 
 /// How long a wait for the probes' own answers lasts at most while neighbours are being asked for.
 const LOOK: Duration = Duration::from_millis(1);
@@ -27,12 +37,95 @@ const LOOK: Duration = Duration::from_millis(1);
 enum State {
     /// Not on-link, or never to be asked: straight through.
     Through,
+    /// Answered, and has a place in the kernel's table.
+    Admitted { number: u32 },
     /// On-link, not asked yet. Holds its number in the ARP probe.
     Unknown(u32),
     /// Asked so many times, the last time then.
     Asked { number: u32, tries: u8, last: Timestamp },
+    /// Answered, and waits for a place in the kernel's table.
+    Present { number: u32 },
     /// Did not answer for this probe; the next probe asks again.
     Absent { number: u32, seq: Sequence },
+}
+
+/// A probe to this target is settled: its place in the table is free again, if the kernel may be told so.
+fn settled(states: &mut [State], table: &mut Table, target: TargetId) {
+    if let Some(state) = states.get_mut(target.index()) {
+        if let State::Admitted { number } = *state {
+            if table.give_back(number) {
+                *state = State::Present { number };
+            }
+        }
+    }
+}
+
+/// The places in the kernel's neighbour table.
+#[derive(Debug)]
+struct Table {
+    free: f64,
+    most: f64,
+    since: Timestamp,
+    /// Whose entries are ours to take out: address and interface by the ARP probe's numbers, `None` for those that were
+    /// in the table before us.
+    entries: Vec<Option<(IpAddr, u32)>>,
+    forgetter: Option<Forgetter>,
+}
+
+impl Table {
+    fn new(near: &[Target], places: &[Place]) -> Table {
+        // Both tables are as large by default; the fuller one decides.
+        let room = |v6: bool| {
+            let fill = netlink::table_fill(v6).ok()?;
+            Some(fill.most.saturating_sub(fill.entries).saturating_sub(LEFT_TO_OTHERS).max(64))
+        };
+        let most = f64::from(room(false).into_iter().chain(room(true)).min().unwrap_or(512));
+        let mut known = HashSet::new();
+        let mut links: Vec<u32> = places.iter().map(|place| place.ifindex).collect();
+        links.sort_unstable();
+        links.dedup();
+        for link in links {
+            known.extend(netlink::neighbours(link).into_iter().flatten().map(|entry| (entry.address, link)));
+        }
+        let ours = |(target, place): (&Target, &Place)| {
+            let entry = (target.address, place.ifindex);
+            (!known.contains(&entry)).then_some(entry)
+        };
+        Table {
+            free: most,
+            most,
+            since: Timestamp::ZERO,
+            entries: near.iter().zip(places).map(ours).collect(),
+            forgetter: Forgetter::open().ok(),
+        }
+    }
+
+    fn take(&mut self) -> bool {
+        let is_free = self.free >= 1.0;
+        self.free -= f64::from(u8::from(is_free));
+        is_free
+    }
+
+    /// Without the right to take entries out, places become free as the kernel gives them up.
+    fn refill(&mut self, now: Timestamp) {
+        if self.forgetter.is_none() {
+            let more = now.since(self.since).as_secs_f64() * self.most / KEPT_SECONDS;
+            self.free = (self.free + more).min(self.most);
+        }
+        self.since = now;
+    }
+
+    /// Whether the place is free again.
+    fn give_back(&mut self, number: u32) -> bool {
+        let Some(Some((address, link))) = self.entries.get(number as usize) else { return false };
+        let Some(forgetter) = &mut self.forgetter else { return false };
+        if forgetter.forget(*address, *link).is_err() {
+            self.forgetter = None;
+            return false;
+        }
+        self.free = (self.free + 1.0).min(self.most);
+        true
+    }
 }
 
 /// A probe kind behind a scout that asks for its on-link neighbours first.
@@ -44,6 +137,7 @@ pub struct Scouted<P> {
     /// Which target the ARP probe's targets are.
     places: Vec<u32>,
     asking: usize,
+    table: Table,
     clock: Clock,
     pass: Vec<Outgoing>,
     ask: Vec<Outgoing>,
@@ -59,11 +153,12 @@ impl<P: Probe> Scouted<P> {
     pub fn new(inner: P, targets: &[Target], options: &Options, least: usize) -> Result<Scouted<P>, P> {
         let Ok(located) = locate_each(targets, options) else { return Err(inner) };
         let mut states = Vec::with_capacity(targets.len());
-        let (mut near, mut places) = (Vec::new(), Vec::new());
+        let (mut near, mut places, mut links) = (Vec::new(), Vec::new(), Vec::new());
         for ((target, located), place) in targets.iter().zip(located).zip(0u32..) {
             states.push(match located {
-                Ok(_) => {
+                Ok(link) => {
                     near.push(*target);
+                    links.push(link);
                     places.push(place);
                     State::Unknown(places.len() as u32 - 1)
                 }
@@ -74,6 +169,7 @@ impl<P: Probe> Scouted<P> {
             return Err(inner);
         }
         let options = Options { transmit_stamps: false, ..options.clone() };
+        let table = Table::new(&near, &links);
         match ArpProbe::open(&near, &options, Waiter::new(Pacing::Eco)) {
             Ok(scout) => Ok(Scouted {
                 inner,
@@ -81,6 +177,7 @@ impl<P: Probe> Scouted<P> {
                 states,
                 places,
                 asking: 0,
+                table,
                 clock: Clock::new(),
                 pass: Vec::new(),
                 ask: Vec::new(),
@@ -100,7 +197,14 @@ impl<P: Probe> Scouted<P> {
     fn consider(&mut self, out: &Outgoing, now: Timestamp) -> Option<Left> {
         let state = self.states.get_mut(out.target.index())?;
         let number = match *state {
-            State::Through => return None,
+            State::Through | State::Admitted { .. } => return None,
+            State::Present { number } => {
+                if !self.table.take() {
+                    return Some(Left::Held);
+                }
+                *state = State::Admitted { number };
+                return None;
+            }
             State::Asked { tries: TRIES, last, number } if now.since(last) >= BETWEEN => {
                 *state = State::Absent { number, seq: out.seq };
                 self.asking -= 1;
@@ -140,8 +244,10 @@ impl<P: Probe> Scouted<P> {
                 let place = self.places.get(arrival.target.index());
                 let state = place.and_then(|place| self.states.get_mut(*place as usize));
                 if let (Event::Reply(_), Some(state)) = (arrival.event, state) {
-                    self.asking -= usize::from(matches!(state, State::Asked { .. }));
-                    *state = State::Through;
+                    if let State::Asked { number, .. } = *state {
+                        self.asking -= 1;
+                        *state = State::Present { number };
+                    }
                 }
             }
             if drained == Drained::All {
@@ -159,6 +265,7 @@ impl<P: Probe> Probe for Scouted<P> {
             self.listen();
         }
         let now = self.clock.now();
+        self.table.refill(now);
         self.pass.clear();
         for out in due {
             match self.consider(out, now) {
@@ -181,16 +288,24 @@ impl<P: Probe> Probe for Scouted<P> {
     }
 
     fn recv(&mut self, until: Timestamp, arrived: &mut Vec<Arrival>) -> Result<Drained, P::Error> {
-        if self.asking == 0 {
-            return self.inner.recv(until, arrived);
+        let until = if self.asking == 0 { until } else { until.min(self.clock.now().plus(LOOK)) };
+        let before = arrived.len();
+        let drained = self.inner.recv(until, arrived)?;
+        for arrival in arrived.get(before..).unwrap_or_default() {
+            if !matches!(arrival.event, Event::Left(_)) {
+                settled(&mut self.states, &mut self.table, arrival.target);
+            }
         }
-        let drained = self.inner.recv(until.min(self.clock.now().plus(LOOK)), arrived)?;
-        self.listen();
+        if self.asking > 0 {
+            self.listen();
+        }
         Ok(drained)
     }
 
     fn silent(&mut self, target: TargetId, seq: Sequence, stamped: bool) -> Silence {
-        self.inner.silent(target, seq, stamped)
+        let silence = self.inner.silent(target, seq, stamped);
+        settled(&mut self.states, &mut self.table, target);
+        silence
     }
 
     fn local_drops(&self) -> u64 {

@@ -116,10 +116,18 @@ impl Engine {
 
     /// Appends the probes that are due at `now`, at most [`BATCH`] in all.
     pub fn poll(&mut self, now: Timestamp, due: &mut Vec<Outgoing>) {
-        for queue in [&mut self.deferred, &mut self.held] {
-            while due.len() < BATCH && queue.front().is_some_and(|(again, _)| *again <= now) {
-                due.extend(queue.pop_front().map(|(_, outgoing)| outgoing));
+        while due.len() < BATCH && self.deferred.front().is_some_and(|(again, _)| *again <= now) {
+            due.extend(self.deferred.pop_front().map(|(_, outgoing)| outgoing));
+        }
+        while due.len() < BATCH && self.held.front().is_some_and(|(again, _)| *again <= now) {
+            let Some((_, mut outgoing)) = self.held.pop_front() else { break };
+            // Waiting for its turn is part of the schedule, as under a bound over all targets: it is no lateness.
+            outgoing.due = now;
+            if let Some(slot) = self.rings.get(outgoing.target.index(), outgoing.seq) {
+                slot.due = now;
+                slot.left = now;
             }
+            due.push(outgoing);
         }
         while due.len() < BATCH {
             let Some((is_ready, at)) = self.earliest() else {

@@ -451,6 +451,7 @@ fn a_held_probe_waits_for_its_turn_however_long() {
     });
     let report = run(plan, 3, &mut sim, &mut Vec::new());
     assert!(report.targets.iter().all(|t| t.counts.received == 1));
+    assert_eq!(report.lateness_ns.2, Some(0), "its turn is its due time");
 }
 
 #[test]

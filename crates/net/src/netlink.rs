@@ -16,7 +16,9 @@ use message::{Attributes, Message, Messages, Request};
 pub(crate) use message::{address, u32_at};
 
 pub use crate::iface::{interface, interfaces, is_own, own_addresses};
-pub use neighbour::{neighbour, neighbours, table_fill, Neighbour, NeighbourState, TableFill, GRAIN};
+pub use neighbour::{
+    neighbour, neighbours, table_fill, Forgetter, Neighbour, NeighbourState, TableFill, GRAIN,
+};
 pub use route::{route, Route, RouteError, RouteKind};
 
 /// Room for the answer to one question. An interface's is the longest: about 1.5 KiB without its counters.
@@ -70,6 +72,16 @@ impl Netlink {
             Next::Finished
         })
         .map(|_| ())
+    }
+
+    /// Has the kernel do something, and waits for its word that it is done.
+    ///
+    /// # Errors
+    /// The kernel's own error number, such as `EPERM`.
+    pub(crate) fn command(&mut self, kind: u16, body: &[u8], attributes: &[(u16, &[u8])]) -> io::Result<()> {
+        let mut buffer = [0; ANSWERED];
+        let acknowledge = libc::NLM_F_ACK as u16;
+        self.converse(&mut buffer, kind, acknowledge, body, attributes, |_| Next::More).map(|_| ())
     }
 
     /// Asks for all entries and returns what `each` makes of them.

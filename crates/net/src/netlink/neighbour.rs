@@ -135,6 +135,38 @@ pub fn neighbours(ifindex: u32) -> io::Result<Vec<Neighbour>> {
     Ok(found)
 }
 
+/// Takes entries out of the kernel's neighbour table: for a sweep that puts back what it took, so that the table, of which
+/// a machine has one, does not fill up with addresses that nobody will speak to again. Takes `CAP_NET_ADMIN`.
+pub struct Forgetter(Netlink);
+
+impl std::fmt::Debug for Forgetter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forgetter").finish_non_exhaustive()
+    }
+}
+
+impl Forgetter {
+    /// Opens the conversation; whether it may forget anything shows with the first entry.
+    ///
+    /// # Errors
+    /// When the descriptor limit is reached.
+    pub fn open() -> io::Result<Forgetter> {
+        Netlink::open().map(Forgetter)
+    }
+
+    /// Takes out the entry of `address` on interface `ifindex`; one that is not there is no error.
+    ///
+    /// # Errors
+    /// `EPERM` without the capability, else what the kernel said.
+    pub fn forget(&mut self, address: IpAddr, ifindex: u32) -> io::Result<()> {
+        let body = ndmsg(family(address), ifindex);
+        match self.0.command(libc::RTM_DELNEIGH, &body, &[(NDA_DST, &address_bytes(address))]) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            other => other,
+        }
+    }
+}
+
 /// How full one family's neighbour table is; all network namespaces of a machine share it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TableFill {
