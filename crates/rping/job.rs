@@ -53,7 +53,7 @@ pub struct Target {
     pub address: Option<SocketAddr>,
     /// Why this target cannot be probed at all, in words.
     pub error: Option<Box<str>>,
-    /// It came out of a CIDR block, an address range or a port list: silent ones are not listed unless asked for.
+    /// It came out of a CIDR block, an address range or a port range: silent ones are not listed unless asked for.
     pub from_block: bool,
 }
 

@@ -303,7 +303,7 @@ impl Member<'_> {
 
     /// What the target at this port is called; `None` if its address says it.
     fn name(&self, port: &Port) -> Option<Box<str>> {
-        let listed = self.listed();
+        let listed = self.ports.len() > 1;
         match self.spec.host() {
             Host::Span { .. } | Host::Address { zone: None, .. } if listed => None,
             Host::Span { .. } => None,
@@ -313,16 +313,16 @@ impl Member<'_> {
         }
     }
 
-    /// Whether it has a list or range of ports.
-    fn listed(&self) -> bool {
-        self.ports.len() > 1
+    /// Whether it has a range of ports. Ports that were listed one by one are each wanted by name, the silent too.
+    fn has_range(&self) -> bool {
+        self.spec.ports().iter().any(|ports| matches!(ports, Ports::Range(first, last) if first < last))
     }
 
     fn push(&self, address: SocketAddr, targets: &mut Vec<Target>) {
         for port in self.ports {
             let mut address = address;
             address.set_port(port.0);
-            let from_block = self.listed() || matches!(self.spec.host(), Host::Span { .. });
+            let from_block = self.has_range() || matches!(self.spec.host(), Host::Span { .. });
             targets.push(Target {
                 name: self.name(port),
                 address: Some(address),
@@ -339,7 +339,7 @@ impl Member<'_> {
                 name,
                 address: None,
                 error: Some(why.into()),
-                from_block: self.listed(),
+                from_block: self.has_range(),
             });
         }
     }
