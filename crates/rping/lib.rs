@@ -1,4 +1,22 @@
 //! rping: connectivity probes that measure. See the README for the program; this is the library behind it.
+//!
+//! A [`Job`] says what to ask whom, and when; [`Job::run`] asks and returns a [`Report`].
+//!
+//! ```no_run
+//! use rping::{Job, Kind, Stop};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let job = Job { stop: Stop::Count(5), ..Job::to(Kind::Tcp, ["127.0.0.1:22"])? };
+//! let report = job.run()?;
+//! let target = &report.run.targets[0];
+//! println!("{} of {} answered", target.counts.received, target.counts.attempted());
+//! println!("median {:?} ns", target.stats.rtt_quantile(0.5));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Job::run_with`] hands over every probe as it is settled and takes wishes meanwhile. A probe kind of one's own
+//! implements [`engine::Probe`] and is driven by [`engine::drive`], as the examples show.
 #![forbid(unsafe_code)]
 
 pub mod args;
