@@ -14,6 +14,7 @@ use crate::args::output::{Format, OutputOptions};
 use crate::args::{self, Invocation, Request};
 use crate::job::Job;
 use crate::printer::{Feed, Printer};
+use crate::progress::Progress;
 use crate::render::{self, escape};
 use crate::report::{Epoch, Instrument, Report};
 use crate::run::{Hooks, Opened};
@@ -161,7 +162,9 @@ impl Opened for Setup {
         self.signals.listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
         let is_terminal = io::stdout().is_terminal();
         let render = render::renderer(&self.output, Arc::clone(job), Box::new(io::stdout()), is_terminal);
-        let (printer, feed) = Printer::start(render, Arc::clone(job), *epoch, rate)
+        let silent = io::stderr().is_terminal() && render::is_silent(&self.output, job);
+        let progress = silent.then(|| Progress::new(job));
+        let (printer, feed) = Printer::start(render, Arc::clone(job), *epoch, rate, progress)
             .map_err(|error| format!("cannot start the printing thread: {error}"))?;
         self.printer = Some(printer);
         *self.screen.borrow_mut() = Some(Screen { feed, job: Arc::clone(job), epoch: *epoch });

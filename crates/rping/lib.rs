@@ -24,6 +24,7 @@ pub mod cli;
 pub mod job;
 mod open;
 mod printer;
+mod progress;
 pub mod render;
 pub mod report;
 mod run;

@@ -10,12 +10,16 @@ use std::time::Duration;
 use rping_engine::{Record, Sink};
 
 use crate::job::Job;
+use crate::progress::Progress;
 use crate::render::Render;
 use crate::report::Epoch;
 
 /// How long the writing thread sleeps between looks at the queue. At low rates the sender wakes it for each record;
 /// at high rates a wake-up would cost more than a probe.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// Up to this rate, in probes per second, the sender wakes the writer for each record.
+const WAKE_UP_TO: f64 = 1000.0;
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -68,25 +72,32 @@ impl Printer {
         job: Arc<Job>,
         epoch: Epoch,
         rate: f64,
+        progress: Option<Progress>,
     ) -> io::Result<(Printer, Feed)> {
         // Half a second's worth: longer than a terminal stalls on redraw. The memory is touched only as it fills.
         let capacity = (rate / 2.0).clamp(256.0, 65_536.0) as usize;
         let (producer, consumer) = rtrb::RingBuffer::new(capacity);
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        let thread =
-            thread::Builder::new().name("rping-print".into()).spawn(move || {
+        let is_woken = rate <= WAKE_UP_TO;
+        // Whoever is woken for each record need not look by himself; a progress bar moves ten times a second.
+        let look = match (is_woken, &progress) {
+            (false, _) => LOOK,
+            (true, None) => Duration::from_secs(60),
+            (true, Some(_)) => Duration::from_millis(100),
+        };
+        let thread = thread::Builder::new().name("rping-print".into()).spawn(move || {
             let mut render = render;
+            let mut progress = progress;
             let result = render.begin(&job, &epoch).and_then(|()| render.flush());
-            match result.and_then(|()| write_all(&mut *render, consumer, &theirs)) {
-                Ok(()) => (render, Ok(())),
-                Err(error) => {
-                    theirs.failed.store(true, Ordering::Relaxed);
-                    (render, Err(error))
-                }
+            let result = result.and_then(|()| write_all(&mut *render, consumer, &theirs, look, &mut progress));
+            if let Some(progress) = &mut progress {
+                progress.clear();
             }
+            theirs.failed.fetch_or(result.is_err(), Ordering::Relaxed);
+            (render, result)
         })?;
-        let wake = (rate <= 1000.0).then(|| thread.thread().clone());
+        let wake = is_woken.then(|| thread.thread().clone());
         Ok((Printer { thread, shared: Arc::clone(&shared) }, Feed { queue: producer, shared, wake }))
     }
 
@@ -102,13 +113,21 @@ impl Printer {
     }
 }
 
-fn write_all(render: &mut dyn Render, mut queue: rtrb::Consumer<Record>, shared: &Shared) -> io::Result<()> {
+fn write_all(
+    render: &mut dyn Render,
+    mut queue: rtrb::Consumer<Record>,
+    shared: &Shared,
+    look: Duration,
+    progress: &mut Option<Progress>,
+) -> io::Result<()> {
     loop {
         // Read before the queue is emptied: what was handed over before "finished" is then surely seen.
         let finished = shared.finished.load(Ordering::Acquire);
+        let mut settled = 0;
         let mut wrote = false;
         while let Ok(record) = queue.pop() {
             wrote = true;
+            settled += u64::from(matches!(record, Record::Settled(_)));
             render.record(&record)?;
         }
         if wrote {
@@ -117,6 +136,9 @@ fn write_all(render: &mut dyn Render, mut queue: rtrb::Consumer<Record>, shared:
         if finished {
             return Ok(());
         }
-        thread::park_timeout(LOOK);
+        if let Some(progress) = progress {
+            progress.advance(settled);
+        }
+        thread::park_timeout(look);
     }
 }

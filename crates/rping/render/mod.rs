@@ -47,6 +47,15 @@ const UNSET: Epoch = Epoch {
     started_unix_ns: 0,
 };
 
+/// Whether nothing is shown before the run's end, so that a person waits in silence.
+pub fn is_silent(options: &OutputOptions, job: &Job) -> bool {
+    match options.format {
+        Format::Text => options.quiet || !text::few(job),
+        Format::Json => true,
+        Format::Ndjson | Format::Csv => false,
+    }
+}
+
 /// One way to show a run. Every method fails with what the underlying writer fails with.
 pub trait Render {
     /// The run is about to begin; called once, first.

@@ -187,7 +187,7 @@ impl Text {
 }
 
 /// Whether a run has a line for each probe and a block for each target.
-fn few(job: &Job) -> bool {
+pub(super) fn few(job: &Job) -> bool {
     match job.targets.as_slice() {
         [] | [_] => true,
         targets => targets.len() <= FEW && !targets.iter().any(|t| t.from_block),
