@@ -186,10 +186,22 @@ impl Run {
             target,
             seq: seq.map(Sequence),
             from,
-            at: Timestamp::ZERO,
+            at: self.latest(),
             aside,
         });
         self
+    }
+
+    /// When the last record was settled: for a reply when it came, else when its timeout had passed.
+    fn latest(&self) -> Timestamp {
+        let settled = self.records.iter().rev().find_map(|record| match record {
+            Record::Settled(sample) => Some(sample),
+            Record::Aside { .. } => None,
+        });
+        settled.map_or(Timestamp::ZERO, |sample| match sample.outcome {
+            Outcome::Lost => sample.left.plus(self.report.job.timeout),
+            _ => sample.left,
+        })
     }
 
     /// All of what a renderer writes.
