@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion, Throughput};
 use rping::engine::{
-    Answer, Arrival, Departure, Engine, Event, Left, Origin, Pace, Plan, SeqRef, Silence, Stamp, Stop, Timestamp,
+    Answer, Arrival, Departure, Engine, Event, Left, Origin, Pace, Plan, SeqRef, Silence, Stamp, Stop,
+    Timestamp,
 };
 
 const PROBES: u64 = 100_000;
@@ -23,11 +24,27 @@ fn run(plan: Plan, targets: usize, lossy: bool) -> u64 {
         engine.poll(now, &mut due);
         for out in due.drain(..) {
             let left = Left::At(Stamp::user(now));
-            engine.departed(&Departure { target: out.target, seq: out.seq, left }, now, &mut ());
+            engine.departed(
+                &Departure {
+                    target: out.target,
+                    seq: out.seq,
+                    left,
+                },
+                now,
+                &mut (),
+            );
             if !(lossy && out.seq.0 % 3 == 0) {
                 let at = Stamp::kernel(now.plus(Duration::from_nanos(900)));
                 let event = Event::Reply(Answer::new(SeqRef::Full(out.seq), from));
-                engine.arrived(&Arrival { target: out.target, at, event }, now, &mut ());
+                engine.arrived(
+                    &Arrival {
+                        target: out.target,
+                        at,
+                        event,
+                    },
+                    now,
+                    &mut (),
+                );
             }
         }
     }
@@ -39,14 +56,33 @@ fn engine(c: &mut Criterion) {
     let mut group = c.benchmark_group("engine");
     group.throughput(Throughput::Elements(PROBES));
     let every = Pace::Every(Duration::from_micros(10));
-    let plan = Plan { pace: every, stop: Stop::Count(PROBES), timeout: Duration::from_millis(10), ..Plan::default() };
-    for (name, lossy) in [("one target, all answered", false), ("one target, a third lost", true)] {
-        group.bench_function(name, |b| b.iter(|| assert_eq!(run(black_box(plan), 1, lossy), PROBES)));
+    let plan = Plan {
+        pace: every,
+        stop: Stop::Count(PROBES),
+        timeout: Duration::from_millis(10),
+        ..Plan::default()
+    };
+    for (name, lossy) in [
+        ("one target, all answered", false),
+        ("one target, a third lost", true),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter(|| assert_eq!(run(black_box(plan), 1, lossy), PROBES))
+        });
     }
-    let plan = Plan { pace: Pace::WhenSettled, ..plan };
-    group.bench_function("closed loop", |b| b.iter(|| assert_eq!(run(black_box(plan), 1, false), PROBES)));
+    let plan = Plan {
+        pace: Pace::WhenSettled,
+        ..plan
+    };
+    group.bench_function("closed loop", |b| {
+        b.iter(|| assert_eq!(run(black_box(plan), 1, false), PROBES))
+    });
     let many = 1000;
-    let plan = Plan { pace: every, stop: Stop::Count(PROBES / many as u64), ..plan };
+    let plan = Plan {
+        pace: every,
+        stop: Stop::Count(PROBES / many as u64),
+        ..plan
+    };
     group.bench_with_input(BenchmarkId::new("many targets", many), &plan, |b, plan| {
         b.iter(|| assert_eq!(run(black_box(*plan), many, true), PROBES));
     });

@@ -21,7 +21,10 @@ impl Sink for Slowest {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut reflector = rping::peer::Reflector::bind("127.0.0.1:0".parse()?)?;
-    let target = reflector.local_addr().ok_or("the reflector has no address")?.to_string();
+    let target = reflector
+        .local_addr()
+        .ok_or("the reflector has no address")?
+        .to_string();
     let handle = reflector.handle();
     let far_end = std::thread::spawn(move || reflector.run());
 
@@ -31,7 +34,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Job::to(Kind::Udp(UdpProtocol::Stamp), [target])?
     };
     let mut slowest = Slowest(Duration::ZERO);
-    let report = job.run_with(Hooks { opened: &mut (), sink: &mut slowest, control: &mut (), waker: None })?;
+    let report = job.run_with(Hooks {
+        opened: &mut (),
+        sink: &mut slowest,
+        control: &mut (),
+        waker: None,
+    })?;
     let figures = &report.run.targets[0];
     println!(
         "{} of {} answered, p99 {:?}, slowest {:?}, stamps by {}",

@@ -8,8 +8,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use rping::engine::{
-    drive, Answer, Arrival, Clock, Departure, Drained, Drove, Engine, Event, Left, Origin, Outgoing, Pace, Plan, Probe,
-    SeqRef, Stamp, Stop, TargetId, Timestamp,
+    drive, Answer, Arrival, Clock, Departure, Drained, Drove, Engine, Event, Left, Origin, Outgoing, Pace,
+    Plan, Probe, SeqRef, Stamp, Stop, TargetId, Timestamp,
 };
 
 /// Asks one server for the root's name servers.
@@ -39,13 +39,19 @@ impl Probe for Dns {
             query[16] = 1;
             let at = self.clock.now();
             self.socket.send(&query)?;
-            left.push(Departure { target: out.target, seq: out.seq, left: Left::At(Stamp::user(at)) });
+            left.push(Departure {
+                target: out.target,
+                seq: out.seq,
+                left: Left::At(Stamp::user(at)),
+            });
         }
         Ok(())
     }
 
     fn recv(&mut self, until: Timestamp, arrived: &mut Vec<Arrival>) -> io::Result<Drained> {
-        let wait = until.since(self.clock.now()).clamp(Duration::from_micros(1), Duration::from_secs(1));
+        let wait = until
+            .since(self.clock.now())
+            .clamp(Duration::from_micros(1), Duration::from_secs(1));
         self.socket.set_read_timeout(Some(wait))?;
         let mut answer = [0u8; 512];
         match self.socket.recv(&mut answer) {
@@ -57,10 +63,16 @@ impl Probe for Dns {
                 } else {
                     Event::Unexpected
                 };
-                arrived.push(Arrival { target: TargetId(0), at, event });
+                arrived.push(Arrival {
+                    target: TargetId(0),
+                    at,
+                    event,
+                });
                 Ok(Drained::More)
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(Drained::All),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                Ok(Drained::All)
+            }
             Err(error) => Err(error),
         }
     }
@@ -84,13 +96,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut clock = Machine(rping::net::Clock::new());
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.connect(serve()?)?;
-    let plan = Plan { pace: Pace::Every(Duration::from_millis(2)), stop: Stop::Count(100), ..Plan::default() };
+    let plan = Plan {
+        pace: Pace::Every(Duration::from_millis(2)),
+        stop: Stop::Count(100),
+        ..Plan::default()
+    };
     let mut engine = Engine::new(plan, 1, clock.now())?;
     let mut dns = Dns { socket, clock };
-    drive(&mut engine, &mut dns, &mut clock, &mut (), &mut (), &mut Drove::default())?;
+    drive(
+        &mut engine,
+        &mut dns,
+        &mut clock,
+        &mut (),
+        &mut (),
+        &mut Drove::default(),
+    )?;
     let report = engine.into_report(clock.now());
     let target = &report.targets[0];
     let median = target.stats.rtt_quantile(0.5).map(Duration::from_nanos);
-    println!("{} of {} answered, median {median:?}", target.counts.received, target.counts.attempted());
+    println!(
+        "{} of {} answered, median {median:?}",
+        target.counts.received,
+        target.counts.attempted()
+    );
     Ok(())
 }

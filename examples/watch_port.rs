@@ -15,7 +15,12 @@ impl Sink for Changes {
         let Record::Settled(sample) = record else { return };
         let is_up = matches!(sample.outcome, Outcome::Reply { .. });
         if self.0.replace(is_up) != Some(is_up) {
-            println!("{} after probe {}: {:?}", if is_up { "up" } else { "down" }, sample.seq.0, sample.outcome);
+            println!(
+                "{} after probe {}: {:?}",
+                if is_up { "up" } else { "down" },
+                sample.seq.0,
+                sample.outcome
+            );
         }
     }
 }
@@ -30,7 +35,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Job::to(Kind::Tcp, [target])?
     };
     let mut changes = Changes(None);
-    let report = job.run_with(Hooks { opened: &mut (), sink: &mut changes, control: &mut (), waker: None })?;
+    let report = job.run_with(Hooks {
+        opened: &mut (),
+        sink: &mut changes,
+        control: &mut (),
+        waker: None,
+    })?;
     let counts = &report.run.targets[0].counts;
     println!("{} of {} handshakes done", counts.received, counts.attempted());
     Ok(())

@@ -37,14 +37,20 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// One line on standard error, and exit code 2.
 pub(crate) fn complain(what: &str) -> u8 {
     // A closed standard error leaves nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "rping: {}", what.trim_start_matches("rping: "));
+    let _ = writeln!(
+        io::stderr().lock(),
+        "rping: {}",
+        what.trim_start_matches("rping: ")
+    );
     2
 }
 
 fn print_text(text: &str) -> u8 {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => complain(&format!("standard output: {error}")),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("standard output: {error}"))
+        }
         _ => 0,
     }
 }
@@ -67,9 +73,16 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
         Err(error) => return complain(&error.to_string()),
     };
     let signals = Signals::new(waker.clone());
-    let mut setup =
-        Setup { output: output.clone(), screen: Rc::clone(&screen), printer: None, signals: signals.clone() };
-    let mut control = Watching { screen: Rc::clone(&screen), signals };
+    let mut setup = Setup {
+        output: output.clone(),
+        screen: Rc::clone(&screen),
+        printer: None,
+        signals: signals.clone(),
+    };
+    let mut control = Watching {
+        screen: Rc::clone(&screen),
+        signals,
+    };
     let ran = job.run_with(Hooks {
         opened: &mut setup,
         sink: &mut Showing(Rc::clone(&screen)),
@@ -85,7 +98,11 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
 }
 
 fn name_errors(job: &Job) {
-    let errors = || job.targets.iter().filter_map(|target| Some((target.label(), target.error.as_deref()?)));
+    let errors = || {
+        job.targets
+            .iter()
+            .filter_map(|target| Some((target.label(), target.error.as_deref()?)))
+    };
     for (label, error) in errors().take(NAMED_ERRORS) {
         complain(&format!("{}: {}", escape::line(&label), escape::line(error)));
     }
@@ -102,10 +119,20 @@ fn nothing_to_probe(job: Job, output: &OutputOptions) -> u8 {
     }
     let report = Report::of_nothing(Arc::new(job));
     let is_terminal = io::stdout().is_terminal();
-    let mut render = render::renderer(output, Arc::clone(&report.job), Box::new(io::stdout()), is_terminal);
-    let written = render.begin(&report.job, &report.epoch).and_then(|()| render.end(&report)).and_then(|()| render.flush());
+    let mut render = render::renderer(
+        output,
+        Arc::clone(&report.job),
+        Box::new(io::stdout()),
+        is_terminal,
+    );
+    let written = render
+        .begin(&report.job, &report.epoch)
+        .and_then(|()| render.end(&report))
+        .and_then(|()| render.flush());
     match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => complain(&format!("standard output: {error}")),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("standard output: {error}"))
+        }
         _ => 2,
     }
 }
@@ -135,7 +162,9 @@ fn conclude(
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
         Err(error) => {
             complain(&format!("standard output: {error}; the summary follows here"));
-            let _ = io::stderr().lock().write_all(render::interim_text(&report).as_bytes());
+            let _ = io::stderr()
+                .lock()
+                .write_all(render::interim_text(&report).as_bytes());
             2
         }
     }
@@ -159,7 +188,9 @@ struct Screen {
 impl Opened for Setup {
     fn opened(&mut self, job: &Arc<Job>, epoch: &Epoch, rate: f64) -> Result<(), String> {
         give_up_privileges(job).map_err(|error| format!("cannot give up privileges: {error}"))?;
-        self.signals.listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+        self.signals
+            .listen()
+            .map_err(|error| format!("cannot listen for signals: {error}"))?;
         let is_terminal = io::stdout().is_terminal();
         let render = render::renderer(&self.output, Arc::clone(job), Box::new(io::stdout()), is_terminal);
         let silent = io::stderr().is_terminal() && render::is_silent(&self.output, job);
@@ -167,7 +198,11 @@ impl Opened for Setup {
         let (printer, feed) = Printer::start(render, Arc::clone(job), *epoch, rate, progress)
             .map_err(|error| format!("cannot start the printing thread: {error}"))?;
         self.printer = Some(printer);
-        *self.screen.borrow_mut() = Some(Screen { feed, job: Arc::clone(job), epoch: *epoch });
+        *self.screen.borrow_mut() = Some(Screen {
+            feed,
+            job: Arc::clone(job),
+            epoch: *epoch,
+        });
         Ok(())
     }
 }
@@ -201,7 +236,12 @@ struct Watching {
 
 impl Control for Watching {
     fn wish(&mut self) -> Wish {
-        if self.screen.borrow().as_ref().is_some_and(|screen| screen.feed.is_broken()) {
+        if self
+            .screen
+            .borrow()
+            .as_ref()
+            .is_some_and(|screen| screen.feed.is_broken())
+        {
             return Wish::Stop;
         }
         self.signals.wish()
@@ -209,13 +249,28 @@ impl Control for Watching {
 
     fn snapshot(&mut self, run: RunReport) {
         let screen = self.screen.borrow();
-        let Some(Screen { job, epoch, .. }) = screen.as_ref() else { return };
-        let instrument = Instrument { pacing: "", warnings: Vec::new() };
-        let report =
-            Report { job: Arc::clone(job), run, epoch: *epoch, instrument, interrupted: false, failure: None };
+        let Some(Screen { job, epoch, .. }) = screen.as_ref() else {
+            return;
+        };
+        let instrument = Instrument {
+            pacing: "",
+            warnings: Vec::new(),
+        };
+        let report = Report {
+            job: Arc::clone(job),
+            run,
+            epoch: *epoch,
+            instrument,
+            interrupted: false,
+            failure: None,
+        };
         // A terminal that does not take it must not hold up the sending.
-        let _ = std::thread::Builder::new().name("rping-interim".into()).spawn(move || {
-            let _ = io::stderr().lock().write_all(render::interim_text(&report).as_bytes());
-        });
+        let _ = std::thread::Builder::new()
+            .name("rping-interim".into())
+            .spawn(move || {
+                let _ = io::stderr()
+                    .lock()
+                    .write_all(render::interim_text(&report).as_bytes());
+            });
     }
 }

@@ -158,8 +158,18 @@ impl Job {
     ///
     /// # Errors
     /// In one line: what is no target, or what may not be probed so.
-    pub fn to<T: Into<String>>(kind: Kind, targets: impl IntoIterator<Item = T>) -> Result<Job, crate::args::Usage> {
-        let request = targets.into_iter().fold(crate::args::Request::new(kind), |request, target| request.target(target));
-        request.into_job(&crate::targets::SystemResolver::default(), &crate::targets::LocalNet::system())
+    pub fn to<T: Into<String>>(
+        kind: Kind,
+        targets: impl IntoIterator<Item = T>,
+    ) -> Result<Job, crate::args::Usage> {
+        let request = targets
+            .into_iter()
+            .fold(crate::args::Request::new(kind), |request, target| {
+                request.target(target)
+            });
+        request.into_job(
+            &crate::targets::SystemResolver::default(),
+            &crate::targets::LocalNet::system(),
+        )
     }
 }

@@ -50,7 +50,8 @@ impl Settings {
 }
 
 fn source(job: &Job) -> Option<SocketAddr> {
-    job.source.map(|ip| SocketAddr::new(ip, job.source_port.unwrap_or(0)))
+    job.source
+        .map(|ip| SocketAddr::new(ip, job.source_port.unwrap_or(0)))
 }
 
 fn net_options(job: &Job, settings: &Settings) -> rping_net::Options {
@@ -99,8 +100,12 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
                 mark: job.mark,
                 close: job.close,
             };
-            let options = rping_tcp::Options { connect, max_in_flight: None };
-            let probe = rping_tcp::TcpProbe::open(&addresses, options, settings.waiter()).map_err(OpenError::from)?;
+            let options = rping_tcp::Options {
+                connect,
+                max_in_flight: None,
+            };
+            let probe =
+                rping_tcp::TcpProbe::open(&addresses, options, settings.waiter()).map_err(OpenError::from)?;
             let pacing = probe.waiter().pacing();
             scout(job, probe, pacing, go)
         }
@@ -169,18 +174,24 @@ fn open_arp<O: Opened, S: Sink, C: Control>(
     };
     let mut targets = asked(&job);
     let located = rping_arp::locate_each(&targets, &options).map_err(OpenError::from)?;
-    let live = job.targets.iter_mut().filter(|target| target.error.is_none() && target.address.is_some());
+    let live = job
+        .targets
+        .iter_mut()
+        .filter(|target| target.error.is_none() && target.address.is_some());
     for (target, located) in live.zip(located) {
         target.error = located.err().map(|error| error.to_string().into());
     }
     targets = asked(&job);
     if targets.is_empty() {
         let mut errors = job.targets.iter_mut().filter_map(|target| target.error.take());
-        return Err(errors.next().map_or(RunError::NoTargets, |error| OpenError::Refused(error.into()).into()));
+        return Err(errors.next().map_or(RunError::NoTargets, |error| {
+            OpenError::Refused(error.into()).into()
+        }));
     }
     match rping_arp::ArpProbe::open(&targets, &options, settings.waiter()) {
         Err(rping_arp::Error::NoPermission { .. }) => {
-            let probe = rping_arp::KernelNeighbour::open(&targets, &options, settings.waiter()).map_err(OpenError::from)?;
+            let probe = rping_arp::KernelNeighbour::open(&targets, &options, settings.waiter())
+                .map_err(OpenError::from)?;
             let pacing = settings.waiter().pacing();
             go.go_and(job, probe, pacing, conclude_kernel_neighbours)
         }
@@ -197,7 +208,10 @@ fn ask(address: SocketAddr) -> rping_arp::Target {
         SocketAddr::V6(v6) => v6.scope_id(),
         SocketAddr::V4(_) => 0,
     };
-    rping_arp::Target { address: address.ip(), scope_id }
+    rping_arp::Target {
+        address: address.ip(),
+        scope_id,
+    }
 }
 
 fn asked(job: &Job) -> Vec<rping_arp::Target> {
@@ -210,7 +224,8 @@ fn conclude_kernel_neighbours(probe: &rping_arp::KernelNeighbour, report: &mut R
     let mut unconfirmed = false;
     let live: Vec<usize> = report.job.live().map(|(place, _)| place as usize).collect();
     for (number, place) in (0..).zip(live) {
-        let (Some(target), Some(figures)) = (report.job.targets.get(place), report.run.targets.get(place)) else {
+        let (Some(target), Some(figures)) = (report.job.targets.get(place), report.run.targets.get(place))
+        else {
             continue;
         };
         unconfirmed |= figures.counts.received == 0;
@@ -223,12 +238,18 @@ fn conclude_kernel_neighbours(probe: &rping_arp::KernelNeighbour, report: &mut R
                 // An entry without an address was never confirmed, whatever its age field holds.
                 let confirmed = entry.confirmed_ago.filter(|_| entry.mac.is_some());
                 let age = confirmed.map_or("never confirmed".to_owned(), |age| {
-                    format!("confirmed {} ago", humantime::format_duration(Duration::from_millis(age.as_millis() as u64)))
+                    format!(
+                        "confirmed {} ago",
+                        humantime::format_duration(Duration::from_millis(age.as_millis() as u64))
+                    )
                 });
                 format!("{:?}, {mac}, {age}", entry.state).to_lowercase()
             }
         };
-        report.instrument.warnings.push(format!("kernel_neighbour: {}: {entry}", target.label()));
+        report
+            .instrument
+            .warnings
+            .push(format!("kernel_neighbour: {}: {entry}", target.label()));
     }
     if unconfirmed {
         let remedy = "no permission for packet sockets, and the kernel's table confirms no answer: run `setcap cap_net_raw+ep` on the rping program, or run as root";

@@ -90,7 +90,8 @@ impl Printer {
             let mut render = render;
             let mut progress = progress;
             let result = render.begin(&job, &epoch).and_then(|()| render.flush());
-            let result = result.and_then(|()| write_all(&mut *render, consumer, &theirs, look, &mut progress));
+            let result =
+                result.and_then(|()| write_all(&mut *render, consumer, &theirs, look, &mut progress));
             if let Some(progress) = &mut progress {
                 progress.clear();
             }
@@ -98,7 +99,17 @@ impl Printer {
             (render, result)
         })?;
         let wake = is_woken.then(|| thread.thread().clone());
-        Ok((Printer { thread, shared: Arc::clone(&shared) }, Feed { queue: producer, shared, wake }))
+        Ok((
+            Printer {
+                thread,
+                shared: Arc::clone(&shared),
+            },
+            Feed {
+                queue: producer,
+                shared,
+                wake,
+            },
+        ))
     }
 
     /// Waits until everything handed over is written; returns the renderer for the end of the report, how many

@@ -33,7 +33,13 @@ impl Progress {
             Stop::After(_) | Stop::Never => None,
         };
         let clock = rping_net::Clock::new();
-        Progress { total, settled: 0, drawn: clock.now(), clock, visible: false }
+        Progress {
+            total,
+            settled: 0,
+            drawn: clock.now(),
+            clock,
+            visible: false,
+        }
     }
 
     /// So many more probes were settled.
@@ -59,11 +65,18 @@ impl Progress {
 }
 
 fn line(settled: u64, total: Option<u64>) -> String {
-    let Some(total) = total.filter(|total| *total > 0) else { return format!("{settled} probes") };
+    let Some(total) = total.filter(|total| *total > 0) else {
+        return format!("{settled} probes");
+    };
     let share = (settled.min(total) as f64 / total as f64).clamp(0.0, 1.0);
     let filled = (share * WIDTH as f64) as usize;
     let empty = WIDTH as usize - filled;
-    format!("[{}{}] {settled} of {total} probes, {:.0} %", "#".repeat(filled), "-".repeat(empty), share * 100.0)
+    format!(
+        "[{}{}] {settled} of {total} probes, {:.0} %",
+        "#".repeat(filled),
+        "-".repeat(empty),
+        share * 100.0
+    )
 }
 
 #[cfg(test)]
@@ -72,9 +85,18 @@ mod tests {
 
     #[test]
     fn the_bar_fills_from_left_to_right() {
-        assert_eq!(line(0, Some(4)), "[------------------------------] 0 of 4 probes, 0 %");
-        assert_eq!(line(2, Some(4)), "[###############---------------] 2 of 4 probes, 50 %");
-        assert_eq!(line(4, Some(4)), "[##############################] 4 of 4 probes, 100 %");
+        assert_eq!(
+            line(0, Some(4)),
+            "[------------------------------] 0 of 4 probes, 0 %"
+        );
+        assert_eq!(
+            line(2, Some(4)),
+            "[###############---------------] 2 of 4 probes, 50 %"
+        );
+        assert_eq!(
+            line(4, Some(4)),
+            "[##############################] 4 of 4 probes, 100 %"
+        );
         assert_eq!(line(7, None), "7 probes");
     }
 }

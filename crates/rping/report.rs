@@ -64,9 +64,22 @@ impl Report {
             clock_steps: 0,
             longest_stall_ns: 0,
         };
-        let epoch = Epoch { started, started_unix_ns: clock.wall_nanos(started) };
-        let instrument = Instrument { pacing: "precise", warnings: job.notes.clone() };
-        Report { job, run, epoch, instrument, interrupted: false, failure: None }
+        let epoch = Epoch {
+            started,
+            started_unix_ns: clock.wall_nanos(started),
+        };
+        let instrument = Instrument {
+            pacing: "precise",
+            warnings: job.notes.clone(),
+        };
+        Report {
+            job,
+            run,
+            epoch,
+            instrument,
+            interrupted: false,
+            failure: None,
+        }
     }
 
     /// The exit code that the targets earn: 0 all answered, 1 some never replied, 2 some could not be probed at all.
@@ -76,7 +89,14 @@ impl Report {
             None if report.counts.received == 0 => 1,
             None => 0,
         };
-        let targets = self.job.targets.iter().zip(&self.run.targets).map(of).max().unwrap_or(0);
+        let targets = self
+            .job
+            .targets
+            .iter()
+            .zip(&self.run.targets)
+            .map(of)
+            .max()
+            .unwrap_or(0);
         if self.failure.is_some() {
             2
         } else {
@@ -95,8 +115,12 @@ impl Report {
     }
 }
 
-const SOURCES: [StampSource; 4] =
-    [StampSource::User, StampSource::Kernel, StampSource::Hardware, StampSource::TcpInfo];
+const SOURCES: [StampSource; 4] = [
+    StampSource::User,
+    StampSource::Kernel,
+    StampSource::Hardware,
+    StampSource::TcpInfo,
+];
 
 fn stamp_word<'a>(counts: impl Iterator<Item = &'a [u64; 4]>) -> Option<&'static str> {
     let mut used = [false; 4];
@@ -105,7 +129,11 @@ fn stamp_word<'a>(counts: impl Iterator<Item = &'a [u64; 4]>) -> Option<&'static
             *seen |= *n > 0;
         }
     }
-    let mut words = SOURCES.iter().zip(used).filter(|(_, seen)| *seen).map(|(source, _)| source.as_str());
+    let mut words = SOURCES
+        .iter()
+        .zip(used)
+        .filter(|(_, seen)| *seen)
+        .map(|(source, _)| source.as_str());
     match (words.next(), words.next()) {
         (None, _) => None,
         (Some(word), None) => Some(word),

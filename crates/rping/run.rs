@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rping_engine::{
-    drive, Control, Detail, Drove, Engine, LatePolicy, Plan, PlanError, Probe, Record, RunReport, Sink, TargetId,
-    TargetReport, Timestamp, Wish,
+    drive, Control, Detail, Drove, Engine, LatePolicy, Plan, PlanError, Probe, Record, RunReport, Sink,
+    TargetId, TargetReport, Timestamp, Wish,
 };
 use rping_net::{Clock, Pacing, Waker};
 
@@ -77,7 +77,12 @@ impl Job {
     /// # Errors
     /// When it cannot be done at all; what concerns one target or one probe is in the report.
     pub fn run(self) -> Result<Report, RunError> {
-        self.run_with(Hooks { opened: &mut (), sink: &mut (), control: &mut (), waker: None })
+        self.run_with(Hooks {
+            opened: &mut (),
+            sink: &mut (),
+            control: &mut (),
+            waker: None,
+        })
     }
 
     /// Runs it, handing every record to `hooks` as it happens.
@@ -90,7 +95,11 @@ impl Job {
     ) -> Result<Report, RunError> {
         let settings = open::Settings {
             pacing: self.pacing(),
-            linger: if self.pace == Pace::WhenSettled { LINGER } else { Duration::ZERO },
+            linger: if self.pace == Pace::WhenSettled {
+                LINGER
+            } else {
+                Duration::ZERO
+            },
             waker: hooks.waker.clone(),
             tx_stamps: self.rate().is_none_or(|rate| rate <= TX_STAMPS_UP_TO),
         };
@@ -99,7 +108,9 @@ impl Job {
 
     /// Probes per second over all targets; `None` for a closed loop.
     pub fn rate(&self) -> Option<f64> {
-        let Pace::Every(period) = self.pace else { return None };
+        let Pace::Every(period) = self.pace else {
+            return None;
+        };
         let wanted = self.targets.len() as f64 / period.as_secs_f64();
         Some(self.max_rate.map_or(wanted, |most| wanted.min(most)))
     }
@@ -116,8 +127,14 @@ impl Job {
             timeout: self.timeout,
             warmup: self.warmup,
             late: LatePolicy::CatchUp(Duration::from_millis(100)),
-            gap: self.max_rate.map_or(Duration::ZERO, |hz| Duration::from_secs_f64(1.0 / hz)),
-            detail: if self.targets.len() <= FULL_DETAIL { Detail::Full } else { Detail::Brief },
+            gap: self
+                .max_rate
+                .map_or(Duration::ZERO, |hz| Duration::from_secs_f64(1.0 / hz)),
+            detail: if self.targets.len() <= FULL_DETAIL {
+                Detail::Full
+            } else {
+                Detail::Brief
+            },
         }
     }
 }
@@ -156,30 +173,64 @@ impl<O: Opened, S: Sink, C: Control> Go<'_, O, S, C> {
         let plan = job.plan();
         // Refused before anything is shown.
         plan.slots(live.len())?;
-        let Hooks { opened, sink, control, .. } = self.hooks;
+        let Hooks {
+            opened,
+            sink,
+            control,
+            ..
+        } = self.hooks;
         let clock = Clock::new();
         let job = Arc::new(job);
         let started = clock.now();
-        let epoch = Epoch { started, started_unix_ns: clock.wall_nanos(started) };
-        opened.opened(&job, &epoch, job.rate().unwrap_or(f64::INFINITY)).map_err(open::OpenError::Refused)?;
+        let epoch = Epoch {
+            started,
+            started_unix_ns: clock.wall_nanos(started),
+        };
+        opened
+            .opened(&job, &epoch, job.rate().unwrap_or(f64::INFINITY))
+            .map_err(open::OpenError::Refused)?;
 
         let mut engine = Engine::new(plan, live.len(), clock.now())?;
         let mut drove = Drove::default();
         let all = job.targets.len();
         let result = {
-            let mut sink = Renumbered { live: (live.len() != all).then_some(&live[..]), sink };
-            let mut control = Expanding { live: &live, all, control };
+            let mut sink = Renumbered {
+                live: (live.len() != all).then_some(&live[..]),
+                sink,
+            };
+            let mut control = Expanding {
+                live: &live,
+                all,
+                control,
+            };
             let mut ticking = Ticking(clock);
-            drive(&mut engine, &mut probe, &mut ticking, &mut control, &mut sink, &mut drove)
+            drive(
+                &mut engine,
+                &mut probe,
+                &mut ticking,
+                &mut control,
+                &mut sink,
+                &mut drove,
+            )
         };
         let mut run = expand(engine.into_report(clock.now()), &live, all);
         run.local_drops = probe.local_drops();
         run.clock_steps = probe.clock_steps();
         run.longest_stall_ns = drove.longest_stall_ns;
         let failure = result.err().map(|error| error.to_string());
-        let mut instrument = Instrument { pacing: pacing.as_str(), warnings: Vec::new() };
+        let mut instrument = Instrument {
+            pacing: pacing.as_str(),
+            warnings: Vec::new(),
+        };
         warnings::collect(&job, &run, drove.stopped, &mut instrument.warnings);
-        let mut report = Report { job, run, epoch, instrument, interrupted: drove.stopped, failure };
+        let mut report = Report {
+            job,
+            run,
+            epoch,
+            instrument,
+            interrupted: drove.stopped,
+            failure,
+        };
         conclude(&probe, &mut report);
         Ok(report)
     }
@@ -203,7 +254,9 @@ struct Renumbered<'a, S> {
 
 impl<S: Sink> Sink for Renumbered<'_, S> {
     fn record(&mut self, record: &Record) {
-        let Some(live) = self.live else { return self.sink.record(record) };
+        let Some(live) = self.live else {
+            return self.sink.record(record);
+        };
         let place = |target: TargetId| TargetId(live.get(target.index()).copied().unwrap_or(target.0));
         let mut record = *record;
         match &mut record {

@@ -26,7 +26,8 @@ fn serve(args: &ServerArgs) -> Result<(), Box<dyn std::error::Error>> {
     }
     let mut reflectors = Vec::new();
     for address in addresses {
-        let reflector = Reflector::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        let reflector =
+            Reflector::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
         let bound = reflector.local_addr().unwrap_or(address);
         if everywhere {
             tell(&format!(
@@ -34,7 +35,9 @@ fn serve(args: &ServerArgs) -> Result<(), Box<dyn std::error::Error>> {
                 bound.port()
             ));
         } else {
-            tell(&format!("rping server: STAMP reflector on UDP {bound}; Ctrl-C ends it"));
+            tell(&format!(
+                "rping server: STAMP reflector on UDP {bound}; Ctrl-C ends it"
+            ));
         }
         reflectors.push(reflector);
     }
@@ -42,20 +45,30 @@ fn serve(args: &ServerArgs) -> Result<(), Box<dyn std::error::Error>> {
     let handles: Vec<Handle> = reflectors.iter().map(Reflector::handle).collect();
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     let theirs = handles.clone();
-    std::thread::Builder::new().name("rping-signals".into()).spawn(move || {
-        for _ in signals.forever() {
-            theirs.iter().for_each(Handle::stop);
-        }
-    })?;
+    std::thread::Builder::new()
+        .name("rping-signals".into())
+        .spawn(move || {
+            for _ in signals.forever() {
+                theirs.iter().for_each(Handle::stop);
+            }
+        })?;
     let mut threads = Vec::new();
     for mut reflector in reflectors {
-        threads.push(std::thread::Builder::new().name("rping-reflect".into()).spawn(move || reflector.run())?);
+        threads.push(
+            std::thread::Builder::new()
+                .name("rping-reflect".into())
+                .spawn(move || reflector.run())?,
+        );
     }
     for thread in threads {
         thread.join().map_err(|_| "a reflector's thread failed")??;
     }
     let sum = |count: fn(&Handle) -> u64| handles.iter().map(count).sum::<u64>();
-    tell(&format!("answered {} packets, dropped {}", sum(Handle::answered), sum(Handle::dropped)));
+    tell(&format!(
+        "answered {} packets, dropped {}",
+        sum(Handle::answered),
+        sum(Handle::dropped)
+    ));
     Ok(())
 }
 

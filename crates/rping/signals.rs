@@ -23,7 +23,11 @@ pub(crate) struct Signals(Arc<Shared>);
 impl Signals {
     /// Signals wake the sending loop through `waker`.
     pub(crate) fn new(waker: Waker) -> Signals {
-        Signals(Arc::new(Shared { stop: AtomicBool::new(false), snapshot: AtomicBool::new(false), waker }))
+        Signals(Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            snapshot: AtomicBool::new(false),
+            waker,
+        }))
     }
 
     /// Starts to listen, on a thread of its own. Until then signals end the process at once, as they should while
@@ -31,17 +35,19 @@ impl Signals {
     pub(crate) fn listen(&self) -> io::Result<()> {
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
         let shared = Arc::clone(&self.0);
-        std::thread::Builder::new().name("rping-signals".into()).spawn(move || {
-            for signal in signals.forever() {
-                if signal == SIGQUIT {
-                    shared.snapshot.store(true, Ordering::Release);
-                } else if shared.stop.swap(true, Ordering::AcqRel) {
-                    // A second one aborts, whatever the output waits for.
-                    let _ = emulate_default_handler(signal);
+        std::thread::Builder::new()
+            .name("rping-signals".into())
+            .spawn(move || {
+                for signal in signals.forever() {
+                    if signal == SIGQUIT {
+                        shared.snapshot.store(true, Ordering::Release);
+                    } else if shared.stop.swap(true, Ordering::AcqRel) {
+                        // A second one aborts, whatever the output waits for.
+                        let _ = emulate_default_handler(signal);
+                    }
+                    shared.waker.wake();
                 }
-                shared.waker.wake();
-            }
-        })?;
+            })?;
         Ok(())
     }
 

@@ -15,8 +15,12 @@ pub(crate) fn collect(job: &Job, run: &RunReport, interrupted: bool, warnings: &
     warnings.extend(job.notes.iter().cloned());
     if job.kind == Kind::Arp {
         for (target, report) in job.targets.iter().zip(&run.targets) {
-            let macs: Vec<String> =
-                report.from.iter().filter(|from| matches!(from, Origin::Mac(_))).map(Origin::to_string).collect();
+            let macs: Vec<String> = report
+                .from
+                .iter()
+                .filter(|from| matches!(from, Origin::Mac(_)))
+                .map(Origin::to_string)
+                .collect();
             if macs.len() > 1 {
                 warnings.push(format!(
                     "duplicate_address: {} is claimed by {}: two machines use one address",
@@ -26,7 +30,8 @@ pub(crate) fn collect(job: &Job, run: &RunReport, interrupted: bool, warnings: &
             }
         }
     }
-    let sum = |count: fn(&rping_engine::Counts) -> u64| run.targets.iter().map(|t| count(&t.counts)).sum::<u64>();
+    let sum =
+        |count: fn(&rping_engine::Counts) -> u64| run.targets.iter().map(|t| count(&t.counts)).sum::<u64>();
     let skipped = sum(|c| c.skipped);
     if skipped > 0 {
         warnings.push(format!(
@@ -34,7 +39,10 @@ pub(crate) fn collect(job: &Job, run: &RunReport, interrupted: bool, warnings: &
             run.longest_stall_ns / 1_000_000
         ));
     } else if run.longest_stall_ns >= STALL_NS {
-        warnings.push(format!("stalled: rping was held up for {} ms", run.longest_stall_ns / 1_000_000));
+        warnings.push(format!(
+            "stalled: rping was held up for {} ms",
+            run.longest_stall_ns / 1_000_000
+        ));
     }
     // Many targets without a bound are sent to as fast as it goes: there is no schedule to miss.
     let has_schedule = job.targets.len() == 1 || job.max_rate.is_some();
@@ -56,7 +64,11 @@ pub(crate) fn collect(job: &Job, run: &RunReport, interrupted: bool, warnings: &
             run.local_drops
         ));
     }
-    let user: u64 = run.targets.iter().map(|t| t.rx_stamps[StampSource::User as usize]).sum();
+    let user: u64 = run
+        .targets
+        .iter()
+        .map(|t| t.rx_stamps[StampSource::User as usize])
+        .sum();
     let all: u64 = run.targets.iter().flat_map(|t| t.rx_stamps).sum();
     if user > 0 && user < all {
         warnings.push(format!(
@@ -64,7 +76,10 @@ pub(crate) fn collect(job: &Job, run: &RunReport, interrupted: bool, warnings: &
         ));
     }
     if run.unexpected_elsewhere > 0 {
-        warnings.push(format!("unexpected: {} answers came from addresses that were not asked", run.unexpected_elsewhere));
+        warnings.push(format!(
+            "unexpected: {} answers came from addresses that were not asked",
+            run.unexpected_elsewhere
+        ));
     }
     if interrupted && run.unsettled > 0 {
         warnings.push(format!(

@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rping_engine::{
-    Arrival, Departure, Drained, Event, Left, Outgoing, Probe, Reason, Refusal, Sequence, Silence, TargetId, Timestamp,
+    Arrival, Departure, Drained, Event, Left, Outgoing, Probe, Reason, Refusal, Sequence, Silence, TargetId,
+    Timestamp,
 };
 use rping_net::netlink::{self, Forgetter};
 use rping_net::{Clock, Pacing, Waiter};
@@ -77,7 +78,12 @@ impl Table {
         // Both tables are as large by default; the fuller one decides.
         let room = |v6: bool| {
             let fill = netlink::table_fill(v6).ok()?;
-            Some(fill.most.saturating_sub(fill.entries).saturating_sub(LEFT_TO_OTHERS).max(64))
+            Some(
+                fill.most
+                    .saturating_sub(fill.entries)
+                    .saturating_sub(LEFT_TO_OTHERS)
+                    .max(64),
+            )
         };
         let most = f64::from(room(false).into_iter().chain(room(true)).min().unwrap_or(512));
         let mut known = HashSet::new();
@@ -85,7 +91,12 @@ impl Table {
         links.sort_unstable();
         links.dedup();
         for link in links {
-            known.extend(netlink::neighbours(link).into_iter().flatten().map(|entry| (entry.address, link)));
+            known.extend(
+                netlink::neighbours(link)
+                    .into_iter()
+                    .flatten()
+                    .map(|entry| (entry.address, link)),
+            );
         }
         let ours = |(target, place): (&Target, &Place)| {
             let entry = (target.address, place.ifindex);
@@ -117,8 +128,12 @@ impl Table {
 
     /// Whether the place is free again.
     fn give_back(&mut self, number: u32) -> bool {
-        let Some(Some((address, link))) = self.entries.get(number as usize) else { return false };
-        let Some(forgetter) = &mut self.forgetter else { return false };
+        let Some(Some((address, link))) = self.entries.get(number as usize) else {
+            return false;
+        };
+        let Some(forgetter) = &mut self.forgetter else {
+            return false;
+        };
         if forgetter.forget(*address, *link).is_err() {
             self.forgetter = None;
             return false;
@@ -151,7 +166,9 @@ impl<P: Probe> Scouted<P> {
     /// # Errors
     /// Gives `inner` back as it was where no frames of our own can be sent, or fewer than `least` targets are on-link.
     pub fn new(inner: P, targets: &[Target], options: &Options, least: usize) -> Result<Scouted<P>, P> {
-        let Ok(located) = locate_each(targets, options) else { return Err(inner) };
+        let Ok(located) = locate_each(targets, options) else {
+            return Err(inner);
+        };
         let mut states = Vec::with_capacity(targets.len());
         let (mut near, mut places, mut links) = (Vec::new(), Vec::new(), Vec::new());
         for ((target, located), place) in targets.iter().zip(located).zip(0u32..) {
@@ -168,7 +185,10 @@ impl<P: Probe> Scouted<P> {
         if near.len() < least {
             return Err(inner);
         }
-        let options = Options { transmit_stamps: false, ..options.clone() };
+        let options = Options {
+            transmit_stamps: false,
+            ..options.clone()
+        };
         let table = Table::new(&near, &links);
         match ArpProbe::open(&near, &options, Waiter::new(Pacing::Eco)) {
             Ok(scout) => Ok(Scouted {
@@ -205,7 +225,11 @@ impl<P: Probe> Scouted<P> {
                 *state = State::Admitted { number };
                 return None;
             }
-            State::Asked { tries: TRIES, last, number } if now.since(last) >= BETWEEN => {
+            State::Asked {
+                tries: TRIES,
+                last,
+                number,
+            } if now.since(last) >= BETWEEN => {
                 *state = State::Absent { number, seq: out.seq };
                 self.asking -= 1;
                 return Some(Left::NotSent(Refusal::of(Reason::NoNeighbour)));
@@ -223,8 +247,16 @@ impl<P: Probe> Scouted<P> {
                 1
             }
         };
-        *state = State::Asked { number, tries, last: now };
-        self.ask.push(Outgoing { target: TargetId(number), seq: Sequence(u64::from(tries)), due: now });
+        *state = State::Asked {
+            number,
+            tries,
+            last: now,
+        };
+        self.ask.push(Outgoing {
+            target: TargetId(number),
+            seq: Sequence(u64::from(tries)),
+            due: now,
+        });
         Some(Left::Held)
     }
 
@@ -239,7 +271,9 @@ impl<P: Probe> Scouted<P> {
         let Some(scout) = &mut self.scout else { return };
         loop {
             self.heard.clear();
-            let Ok(drained) = scout.recv(Timestamp::ZERO, &mut self.heard) else { return self.give_up() };
+            let Ok(drained) = scout.recv(Timestamp::ZERO, &mut self.heard) else {
+                return self.give_up();
+            };
             for arrival in &self.heard {
                 let place = self.places.get(arrival.target.index());
                 let state = place.and_then(|place| self.states.get_mut(*place as usize));
@@ -270,12 +304,19 @@ impl<P: Probe> Probe for Scouted<P> {
         for out in due {
             match self.consider(out, now) {
                 None => self.pass.push(*out),
-                Some(how) => left.push(Departure { target: out.target, seq: out.seq, left: how }),
+                Some(how) => left.push(Departure {
+                    target: out.target,
+                    seq: out.seq,
+                    left: how,
+                }),
             }
         }
         if !self.ask.is_empty() {
             self.asked.clear();
-            let sent = self.scout.as_mut().map(|scout| scout.send(&self.ask, &mut self.asked));
+            let sent = self
+                .scout
+                .as_mut()
+                .map(|scout| scout.send(&self.ask, &mut self.asked));
             self.ask.clear();
             if !matches!(sent, Some(Ok(()))) {
                 self.give_up();
@@ -288,7 +329,11 @@ impl<P: Probe> Probe for Scouted<P> {
     }
 
     fn recv(&mut self, until: Timestamp, arrived: &mut Vec<Arrival>) -> Result<Drained, P::Error> {
-        let until = if self.asking == 0 { until } else { until.min(self.clock.now().plus(LOOK)) };
+        let until = if self.asking == 0 {
+            until
+        } else {
+            until.min(self.clock.now().plus(LOOK))
+        };
         let before = arrived.len();
         let drained = self.inner.recv(until, arrived)?;
         for arrival in arrived.get(before..).unwrap_or_default() {

@@ -120,7 +120,9 @@ impl Engine {
             due.extend(self.deferred.pop_front().map(|(_, outgoing)| outgoing));
         }
         while due.len() < BATCH && self.held.front().is_some_and(|(again, _)| *again <= now) {
-            let Some((_, mut outgoing)) = self.held.pop_front() else { break };
+            let Some((_, mut outgoing)) = self.held.pop_front() else {
+                break;
+            };
             // Waiting for its turn is part of the schedule, as under a bound over all targets: it is no lateness.
             outgoing.due = now;
             if let Some(slot) = self.rings.get(outgoing.target.index(), outgoing.seq) {

@@ -436,6 +436,12 @@ impl Engine {
                 session.saw(from);
             }
         }
-        sink.record(&Record::Aside { target, seq, from, at, aside });
+        sink.record(&Record::Aside {
+            target,
+            seq,
+            from,
+            at,
+            aside,
+        });
     }
 }

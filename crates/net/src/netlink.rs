@@ -81,7 +81,8 @@ impl Netlink {
     pub(crate) fn command(&mut self, kind: u16, body: &[u8], attributes: &[(u16, &[u8])]) -> io::Result<()> {
         let mut buffer = [0; ANSWERED];
         let acknowledge = libc::NLM_F_ACK as u16;
-        self.converse(&mut buffer, kind, acknowledge, body, attributes, |_| Next::More).map(|_| ())
+        self.converse(&mut buffer, kind, acknowledge, body, attributes, |_| Next::More)
+            .map(|_| ())
     }
 
     /// Asks for all entries and returns what `each` makes of them.

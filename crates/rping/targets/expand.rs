@@ -315,7 +315,10 @@ impl Member<'_> {
 
     /// Whether it has a range of ports. Ports that were listed one by one are each wanted by name, the silent too.
     fn has_range(&self) -> bool {
-        self.spec.ports().iter().any(|ports| matches!(ports, Ports::Range(first, last) if first < last))
+        self.spec
+            .ports()
+            .iter()
+            .any(|ports| matches!(ports, Ports::Range(first, last) if first < last))
     }
 
     fn push(&self, address: SocketAddr, targets: &mut Vec<Target>) {

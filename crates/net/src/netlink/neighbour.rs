@@ -160,7 +160,10 @@ impl Forgetter {
     /// `EPERM` without the capability, else what the kernel said.
     pub fn forget(&mut self, address: IpAddr, ifindex: u32) -> io::Result<()> {
         let body = ndmsg(family(address), ifindex);
-        match self.0.command(libc::RTM_DELNEIGH, &body, &[(NDA_DST, &address_bytes(address))]) {
+        match self
+            .0
+            .command(libc::RTM_DELNEIGH, &body, &[(NDA_DST, &address_bytes(address))])
+        {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             other => other,
         }

@@ -106,7 +106,13 @@ fn targets_are_called_what_they_were_called() {
 fn members_of_blocks_and_ranges_are_marked_and_listed_ports_are_not() {
     let found = with(
         &rules(Kind::Tcp),
-        &["one:1", "one:1,2", "one:1-2", "10.1.0.0/31:1", "10.1.0.1-10.1.0.1:1"],
+        &[
+            "one:1",
+            "one:1,2",
+            "one:1-2",
+            "10.1.0.0/31:1",
+            "10.1.0.1-10.1.0.1:1",
+        ],
     )
     .unwrap();
     let marks: Vec<bool> = found.targets.iter().map(|target| target.from_block).collect();
