@@ -16,7 +16,7 @@
 //! ```
 //!
 //! [`Job::run_with`] hands over every probe as it is settled and takes wishes meanwhile. A probe kind of one's own
-//! implements [`engine::Probe`] and is driven by [`engine::drive`], as the examples show.
+//! implements [`engine::Probe`] and is driven by [`engine::drive()`], as the examples show.
 #![forbid(unsafe_code)]
 
 pub mod args;
