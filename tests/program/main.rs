@@ -1,0 +1,18 @@
+//! The program as a person and a script meet it: what it refuses, how it ends, what it leaves on which stream.
+
+mod endings;
+mod refusals;
+
+use std::process::{Command, Output};
+
+/// Runs `rping` with these arguments to its end.
+fn rping(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rping"))
+        .args(args)
+        .output()
+        .expect("rping starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("output is UTF-8")
+}
