@@ -191,12 +191,18 @@ impl Probe for IcmpProbe {
     type Error = Error;
 
     fn send(&mut self, due: &[Outgoing], left: &mut Vec<Departure>) -> Result<(), Error> {
+        let before = left.len();
         let (marks, keys) = (self.reader.marks(), self.reader.keys());
         self.fan.send(due, left, |slot, out| {
             marks
                 .get(slot.socket)
                 .map_or(0, |&mark| write(slot.bytes, mark, keys, out))
         });
+        let targets = self.fan.targets();
+        self.surroundings
+            .refine_departures(left.get_mut(before..).unwrap_or_default(), |target| {
+                targets.get(target).map(|target| target.address.ip())
+            });
         Ok(())
     }
 
@@ -208,7 +214,8 @@ impl Probe for IcmpProbe {
             waiter,
             ..
         } = self;
-        Ok(fan.receive(waiter, until, |targets, socket, incoming| {
+        let before = arrived.len();
+        let drained = fan.receive(waiter, until, |targets, socket, incoming| {
             let arrival = reader.read(targets, socket, incoming, |address| surroundings.is_own(address));
             if let Some(Arrival { target, event, .. }) = arrival {
                 match event {
@@ -218,7 +225,12 @@ impl Probe for IcmpProbe {
                 }
             }
             arrived.extend(arrival);
-        })?)
+        })?;
+        let targets = fan.targets();
+        surroundings.refine_arrivals(arrived.get_mut(before..).unwrap_or_default(), |target| {
+            targets.get(target).map(|target| target.address.ip())
+        });
+        Ok(drained)
     }
 
     fn silent(&mut self, target: TargetId, _seq: Sequence, stamped: bool) -> Silence {
@@ -227,7 +239,8 @@ impl Probe for IcmpProbe {
             return Silence::Lost;
         }
         self.fan.targets_mut().set_heard(target, false);
-        Silence::NotSent(Refusal::of(Reason::NoNeighbour))
+        let refusal = Refusal::of(Reason::NoNeighbour);
+        Silence::NotSent(address.map_or(refusal, |address| self.surroundings.refine(address, refusal)))
     }
 
     fn local_drops(&self) -> u64 {

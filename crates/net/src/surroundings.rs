@@ -7,10 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use rping_engine::Timestamp;
+use rping_engine::{Arrival, Departure, Event, Left, Reason, Refusal, TargetId, Timestamp};
 
 use crate::clock::Clock;
-use crate::iface;
+use crate::iface::{self, same_subnet, Interface};
 use crate::netlink::{neighbours, route};
 
 /// Addresses and interfaces seldom change; neighbours do within a probe's timeout.
@@ -23,7 +23,7 @@ const ROUTES: usize = 32;
 #[derive(Debug, Default)]
 pub struct Surroundings {
     own: HashSet<IpAddr>,
-    interfaces: Vec<u32>,
+    interfaces: Vec<Interface>,
     addresses_read: Option<Timestamp>,
     unresolved: HashSet<IpAddr>,
     neighbours_read: Option<Timestamp>,
@@ -53,8 +53,8 @@ impl Surroundings {
             self.unresolved.clear();
             self.next_hops.clear();
             self.asked = 0;
-            for &index in &self.interfaces {
-                let entries = neighbours(index).unwrap_or_default();
+            for interface in self.interfaces.iter().filter(|i| !i.loopback && i.resolves) {
+                let entries = neighbours(interface.index).unwrap_or_default();
                 self.unresolved.extend(
                     entries
                         .iter()
@@ -79,25 +79,67 @@ impl Surroundings {
         self.unresolved.contains(&next_hop)
     }
 
+    /// Looks behind the reason why a probe to `address` did not leave: no neighbour answers behind a pulled cable, and no
+    /// route leads through an interface that is switched off; both are the interface's fault.
+    pub fn refine(&mut self, address: IpAddr, refusal: Refusal) -> Refusal {
+        self.read_addresses(Clock.now());
+        let is_the_interface = match (refusal.reason, refusal.errno) {
+            (Reason::NoNeighbour, _) => {
+                let link = route(address, None, None, None).map_or(0, |route| route.ifindex);
+                self.interfaces.iter().any(|i| i.index == link && !i.lower_up)
+            }
+            (Reason::NoRoute, Some(libc::ENETUNREACH)) => {
+                let mut down = self.interfaces.iter().filter(|i| !i.up);
+                down.any(|i| {
+                    i.addresses
+                        .iter()
+                        .any(|own| same_subnet(own.address, address, own.prefix))
+                })
+            }
+            _ => false,
+        };
+        let reason = if is_the_interface {
+            Reason::InterfaceDown
+        } else {
+            refusal.reason
+        };
+        Refusal { reason, ..refusal }
+    }
+
+    /// [`Surroundings::refine`] for each of these probes that did not leave; `address` knows the targets.
+    pub fn refine_departures(
+        &mut self,
+        left: &mut [Departure],
+        address: impl Fn(TargetId) -> Option<IpAddr>,
+    ) {
+        for departure in left {
+            if let (Left::NotSent(refusal), Some(to)) = (&mut departure.left, address(departure.target)) {
+                *refusal = self.refine(to, *refusal);
+            }
+        }
+    }
+
+    /// The same for those of which the kernel said so later.
+    pub fn refine_arrivals(&mut self, arrived: &mut [Arrival], address: impl Fn(TargetId) -> Option<IpAddr>) {
+        for arrival in arrived {
+            if let (Event::NotSent(_, refusal), Some(to)) = (&mut arrival.event, address(arrival.target)) {
+                *refusal = self.refine(to, *refusal);
+            }
+        }
+    }
+
     fn read_addresses(&mut self, now: Timestamp) {
         if !is_old(self.addresses_read, now, ADDRESSES_KEEP) {
             return;
         }
         self.addresses_read = Some(now);
         // What cannot be read is not ours and has no neighbours: the cautious answer.
-        let interfaces = iface::interfaces().unwrap_or_default();
+        self.interfaces = iface::interfaces().unwrap_or_default();
         self.own.clear();
         self.own.extend(
-            interfaces
+            self.interfaces
                 .iter()
                 .flat_map(|i| i.addresses.iter().map(|a| a.address)),
-        );
-        self.interfaces.clear();
-        self.interfaces.extend(
-            interfaces
-                .iter()
-                .filter(|i| !i.loopback && i.resolves)
-                .map(|i| i.index),
         );
     }
 }

@@ -25,7 +25,17 @@ pub(crate) enum Failure {
 /// Reads off a connection's error queue and error what ended it.
 pub(crate) fn of_failed(connection: &Connection, to: SocketAddr, route: &RouteAsk<'_>) -> Failure {
     if let Some(error) = connection.queued_error(to) {
-        return of_icmp(&error);
+        return match of_icmp(&error) {
+            Failure::NotSent(refusal)
+                if refusal.reason == Reason::NoNeighbour && next_hop(to, route) == NextHop::NoCarrier =>
+            {
+                Failure::NotSent(Refusal {
+                    reason: Reason::InterfaceDown,
+                    ..refusal
+                })
+            }
+            failure => failure,
+        };
     }
     match connection.take_error().ok().flatten() {
         // RFC 9293 section 3.10.7.3: only a reset refuses in SYN-SENT. It comes from the target's address.
@@ -36,6 +46,7 @@ pub(crate) fn of_failed(connection: &Connection, to: SocketAddr, route: &RouteAs
         // An ICMP error whose message was lost (a socket that is bound to an interface does not hear of our own).
         Some(errno) => match next_hop(to, route) {
             NextHop::Unresolved => Failure::NotSent(Refusal::of(Reason::NoNeighbour).errno(errno)),
+            NextHop::NoCarrier => Failure::NotSent(Refusal::of(Reason::InterfaceDown).errno(errno)),
             NextHop::Fine | NextHop::NoEntry => {
                 Failure::Rejected(Refusal::of(remote_reason(errno)).errno(errno))
             }
@@ -75,6 +86,8 @@ pub(crate) enum NextHop {
     Fine,
     /// It has not answered ARP or neighbour solicitation.
     Unresolved,
+    /// The interface towards it has no carrier: nobody can answer.
+    NoCarrier,
     /// There is no entry where one would have to be: the table is full.
     NoEntry,
 }
@@ -87,6 +100,7 @@ impl NextHop {
         const KEPT: Duration = Duration::from_secs(5);
         match self {
             NextHop::Unresolved => Some(Refusal::of(Reason::NoNeighbour)),
+            NextHop::NoCarrier => Some(Refusal::of(Reason::InterfaceDown)),
             NextHop::NoEntry if waited < KEPT => Some(Refusal::of(Reason::NoBuffer).errno(libc::ENOBUFS)),
             NextHop::Fine | NextHop::NoEntry => None,
         }
@@ -112,17 +126,21 @@ fn look_up(to: SocketAddr, ask: &RouteAsk<'_>) -> Option<NextHop> {
     if route.kind != RouteKind::Unicast {
         return None;
     }
-    if let Some(entry) = netlink::neighbour(route.next_hop(to.ip()), route.ifindex).ok()? {
-        return entry.state.is_unresolved().then_some(NextHop::Unresolved);
+    let entry = netlink::neighbour(route.next_hop(to.ip()), route.ifindex).ok()?;
+    if entry.as_ref().is_some_and(|entry| !entry.state.is_unresolved()) {
+        return None;
     }
     let interface = iface::interface_by_index(route.ifindex).ok().flatten()?;
+    // Losing the carrier throws away what was being resolved.
+    if interface.is_ethernet() && !interface.lower_up {
+        return Some(NextHop::NoCarrier);
+    }
+    if entry.is_some() {
+        return Some(NextHop::Unresolved);
+    }
     // Elsewhere than on Ethernet the table may hold nothing.
     if !interface.is_ethernet() {
         return None;
-    }
-    // Losing the carrier throws away what was being resolved.
-    if !interface.lower_up {
-        return Some(NextHop::Unresolved);
     }
     // A firewall that drops the SYN on its way out keeps it from asking for an entry, too.
     let fill = netlink::table_fill(to.is_ipv6()).ok()?;

@@ -241,14 +241,14 @@ fn no_arp_answer_is_no_neighbour_at_the_timeout_and_when_the_kernel_says_so() {
 }
 
 #[test]
-fn a_dead_cable_is_no_neighbour_too() {
+fn a_dead_cable_is_the_interfaces_fault_and_not_the_neighbours() {
     if !require_root("a_dead_cable") {
         return;
     }
     let pair = Lab::pair();
     pair.server.link_down("s0");
     let refusal = not_sent(pair.client.run(|| one(SERVER, SHORT)));
-    assert_eq!(refusal.reason, Reason::NoNeighbour);
+    assert_eq!(refusal.reason, Reason::InterfaceDown);
 }
 
 #[test]

@@ -296,11 +296,17 @@ impl Probe for UdpProbe {
     type Error = Error;
 
     fn send(&mut self, due: &[Outgoing], left: &mut Vec<Departure>) -> Result<(), Error> {
+        let before = left.len();
         let wall = u64::try_from(Clock.wall_nanos(Clock.now())).unwrap_or(0);
         let speech = self.speech;
         self.fan.send(due, left, |slot, out| {
             speech.write(slot.bytes, slot.to, out, wall)
         });
+        let targets = self.fan.targets();
+        self.surroundings
+            .refine_departures(left.get_mut(before..).unwrap_or_default(), |target| {
+                targets.get(target).map(|target| target.address.ip())
+            });
         Ok(())
     }
 
@@ -313,7 +319,8 @@ impl Probe for UdpProbe {
             waiter,
             ..
         } = self;
-        Ok(fan.receive(waiter, until, |targets, _, incoming| {
+        let before = arrived.len();
+        let drained = fan.receive(waiter, until, |targets, _, incoming| {
             let arrival = speech.arrival(targets, incoming, |address| surroundings.is_own(address));
             match arrival {
                 Some(Arrival {
@@ -332,7 +339,12 @@ impl Probe for UdpProbe {
                 _ => {}
             }
             arrived.extend(arrival);
-        })?)
+        })?;
+        let targets = fan.targets();
+        surroundings.refine_arrivals(arrived.get_mut(before..).unwrap_or_default(), |target| {
+            targets.get(target).map(|target| target.address.ip())
+        });
+        Ok(drained)
     }
 
     fn silent(&mut self, target: TargetId, _seq: Sequence, stamped: bool) -> Silence {
@@ -341,7 +353,8 @@ impl Probe for UdpProbe {
             return Silence::Lost;
         }
         self.fan.targets_mut().set_heard(target, false);
-        Silence::NotSent(Refusal::of(Reason::NoNeighbour))
+        let refusal = Refusal::of(Reason::NoNeighbour);
+        Silence::NotSent(address.map_or(refusal, |address| self.surroundings.refine(address, refusal)))
     }
 
     fn local_drops(&self) -> u64 {
