@@ -135,6 +135,7 @@ enum Key {
     Refused {
         reason: Reason,
         icmp: Option<(u8, u8)>,
+        errno: Option<i32>,
         by_target: bool,
     },
     Unusable {
@@ -153,6 +154,8 @@ impl Told {
         let refused = |refusal: &Refusal| Key::Refused {
             reason: refusal.reason,
             icmp: refusal.icmp,
+            // The kinds of routes that refuse differ in nothing else.
+            errno: refusal.errno.filter(|_| refusal.reason == Reason::NoRoute),
             by_target: About::new(kind, target).is_target(refusal.from),
         };
         let key = match happened {

@@ -312,10 +312,13 @@ pub(super) const SITUATIONS: &[Situation] = &[
             Bench::pair(pair)
         },
         asks: &[
-            ask("tcp 203.0.113.0:445 -> not_sent no_route", "route"),
-            ask("tcp 203.0.113.1:445 -> not_sent no_route", "route"),
-            ask("tcp 203.0.113.2:445 -> not_sent no_route", "route"),
-            ask("tcp 203.0.113.3:445 -> not_sent no_route", "route"),
+            ask("tcp 203.0.113.0:445 -> not_sent no_route", "blackhole route"),
+            ask("tcp 203.0.113.1:445 -> not_sent no_route", "unreachable route"),
+            ask("tcp 203.0.113.2:445 -> not_sent no_route", "prohibit route"),
+            ask("tcp 203.0.113.3:445 -> not_sent no_route", "has no route"),
+            ask("udp 203.0.113.0:9 -> not_sent no_route", "blackhole route"),
+            ask("icmp 203.0.113.1 -> not_sent no_route", "unreachable route"),
+            ask("icmp 203.0.113.2 -> not_sent no_route", "prohibit route"),
         ],
     },
     Situation {
@@ -334,8 +337,15 @@ pub(super) const SITUATIONS: &[Situation] = &[
             ask("udp [fd77::2]:9 -> not_sent local_firewall", "own firewall"),
             ask("icmp 10.77.0.2 -> not_sent local_firewall", "own firewall"),
             ask("icmp fd77::2 -> not_sent local_firewall", "own firewall"),
-            // The kernel says nothing of the dropped SYN: from a TCP socket it looks remote, and the words own up to it.
-            ask("tcp 10.77.0.2:445 -> lost", "Filtered or dropped"),
+            // A dropped SYN looks remote until it was sent again: then the kernel's counter of failed retransmissions tells.
+            ask(
+                "tcp 10.77.0.2:445 -W 3s -> not_sent local_firewall",
+                "own firewall",
+            ),
+            ask(
+                "tcp [fd77::2]:445 -W 3s -> not_sent local_firewall",
+                "own firewall",
+            ),
         ],
     },
     Situation {

@@ -96,6 +96,16 @@ pub(super) fn not_sent(about: &About<'_>, refusal: &Refusal) -> Words {
 fn own(about: &About<'_>, refusal: &Refusal) -> Words {
     let host = &about.host;
     match refusal.reason {
+        Reason::NoRoute if refusing_route(refusal).is_some() => {
+            let kind = refusing_route(refusal).unwrap_or_default();
+            Words::new(
+                format!(
+                    "A {kind} route on this host covers {host}, so nothing was sent: somebody told this host not to go \
+                     there."
+                ),
+                format!("ip route show table all type {kind} lists such routes; ip route get {host} names the one in force."),
+            )
+        }
         Reason::NoRoute => Words::new(
             format!(
                 "This host has no route to {host}, so nothing was sent (\"General failure\" on Windows): the fault is \
@@ -143,6 +153,18 @@ fn own(about: &About<'_>, refusal: &Refusal) -> Words {
             format!("This host could not send: {}.", brief(about.kind, about.target, refusal)),
             format!("ip route get {host} shows how it would be sent; rping icmp 127.0.0.1 whether the local stack works."),
         ),
+    }
+}
+
+/// The kind of a route that refuses, by the error it gives (`fib_props` in Linux); a plain lack of routes, and a `throw`
+/// route, which is one, give `ENETUNREACH`.
+fn refusing_route(refusal: &Refusal) -> Option<&'static str> {
+    use std::io::ErrorKind;
+    match std::io::Error::from_raw_os_error(refusal.errno?).kind() {
+        ErrorKind::InvalidInput => Some("blackhole"),
+        ErrorKind::HostUnreachable => Some("unreachable"),
+        ErrorKind::PermissionDenied => Some("prohibit"),
+        _ => None,
     }
 }
 
