@@ -11,7 +11,13 @@ const PROBES: u64 = 1000;
 /// Sends `PROBES` probes one after another; all must be answered.
 fn run(kind: Kind, target: &str) {
     let job = Job::to(kind, [target]).expect("a target");
-    let report = Job { stop: Stop::Count(PROBES), pace: Pace::WhenSettled, ..job }.run().expect("a run");
+    let report = Job {
+        stop: Stop::Count(PROBES),
+        pace: Pace::WhenSettled,
+        ..job
+    }
+    .run()
+    .expect("a run");
     assert_eq!(report.run.targets[0].counts.received, PROBES);
 }
 
@@ -48,11 +54,22 @@ fn loopback(c: &mut Criterion) {
     let mut group = c.benchmark_group("loopback");
     group.throughput(Throughput::Elements(PROBES)).sample_size(20);
     let (echo, reflector, acceptor) = (echo(), reflector(), acceptor());
-    group.bench_function("UDP echo", |b| b.iter(|| run(Kind::Udp(UdpProtocol::Echo), &echo)));
-    group.bench_function("STAMP", |b| b.iter(|| run(Kind::Udp(UdpProtocol::Stamp), &reflector)));
+    group.bench_function("UDP echo", |b| {
+        b.iter(|| run(Kind::Udp(UdpProtocol::Echo), &echo))
+    });
+    group.bench_function("STAMP", |b| {
+        b.iter(|| run(Kind::Udp(UdpProtocol::Stamp), &reflector))
+    });
     group.bench_function("TCP connect", |b| b.iter(|| run(Kind::Tcp, &acceptor)));
     // Where ICMP is not allowed there is nothing to measure.
-    if Job::to(Kind::Icmp, ["127.0.0.1"]).is_ok_and(|job| Job { stop: Stop::Count(1), ..job }.run().is_ok()) {
+    if Job::to(Kind::Icmp, ["127.0.0.1"]).is_ok_and(|job| {
+        Job {
+            stop: Stop::Count(1),
+            ..job
+        }
+        .run()
+        .is_ok()
+    }) {
         group.bench_function("ICMP echo", |b| b.iter(|| run(Kind::Icmp, "127.0.0.1")));
     }
     group.finish();

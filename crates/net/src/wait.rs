@@ -98,37 +98,52 @@ impl Waker {
     }
 }
 
+/// From this length on a sleep lets an idle processor fall into deeper rest.
+const LONG_SLEEP: Duration = Duration::from_millis(8);
+
 /// The stretch before the deadline that is spun: adapts to how late sleeps turn out to end.
 #[derive(Clone, Copy, Debug)]
 struct Margin {
     mean: f64,
     variance: f64,
+    most: f64,
 }
 
 impl Margin {
     const LEAST: f64 = 20_000.0;
-    const MOST: f64 = 150_000.0;
     const GAIN: f64 = 1.0 / 16.0;
 
-    /// 60 µs was measured right for an idle virtual machine, before anything is known.
-    const fn new() -> Margin {
+    /// For sleeps of less than [`LONG_SLEEP`]. 60 µs was measured right for an idle virtual machine, before anything is
+    /// known.
+    const fn short() -> Margin {
         Margin {
             mean: 45_000.0,
             variance: 5_000.0 * 5_000.0,
+            most: 150_000.0,
+        }
+    }
+
+    /// For longer ones, from which an idle processor comes back much later (200 to 500 µs were measured on a virtual
+    /// machine), and few enough to spin for longer.
+    const fn long() -> Margin {
+        Margin {
+            mean: 400_000.0,
+            variance: 100_000.0 * 100_000.0,
+            most: 1_000_000.0,
         }
     }
 
     fn observe(&mut self, oversleep: Duration) {
         // A stall of the host says nothing about the next sleep; unclamped it would drive the margin to its
         // maximum for seconds.
-        let nanos = (oversleep.as_nanos() as f64).min(2.0 * Margin::MOST);
+        let nanos = (oversleep.as_nanos() as f64).min(2.0 * self.most);
         let off = nanos - self.mean;
         self.mean += Margin::GAIN * off;
         self.variance = (1.0 - Margin::GAIN) * (self.variance + Margin::GAIN * off * off);
     }
 
     fn get(&self) -> Duration {
-        let nanos = (self.mean + 3.0 * self.variance.sqrt()).clamp(Margin::LEAST, Margin::MOST);
+        let nanos = (self.mean + 3.0 * self.variance.sqrt()).clamp(Margin::LEAST, self.most);
         Duration::from_nanos(nanos as u64)
     }
 }
@@ -140,7 +155,8 @@ const QUANTUM: Duration = Duration::from_micros(200);
 #[derive(Debug)]
 pub struct Waiter {
     pacing: Pacing,
-    margin: Margin,
+    short: Margin,
+    long: Margin,
     may_spin: bool,
     linger: Duration,
     waker: Option<Waker>,
@@ -159,7 +175,8 @@ impl Waiter {
         };
         Waiter {
             pacing,
-            margin: Margin::new(),
+            short: Margin::short(),
+            long: Margin::long(),
             may_spin,
             linger: Duration::ZERO,
             waker: None,
@@ -236,9 +253,18 @@ impl Waiter {
         }
     }
 
+    fn margin(&mut self, is_long: bool) -> &mut Margin {
+        if is_long {
+            &mut self.long
+        } else {
+            &mut self.short
+        }
+    }
+
     fn sleep_then_spin(&mut self, sockets: usize, start: Timestamp, until: Timestamp) -> Woken {
+        let is_long = until.since(start) >= LONG_SLEEP;
         let margin = if self.may_spin {
-            self.margin.get()
+            self.margin(is_long).get()
         } else {
             Duration::ZERO
         };
@@ -276,13 +302,14 @@ impl Waiter {
             if now >= until {
                 return None;
             }
+            let is_long = until.since(now) >= LONG_SLEEP;
             let woken = self.poll(sockets, (!forever).then(|| until.since(now)));
             if woken.is_some() {
                 return woken;
             }
             let awake = Clock.now();
             if awake >= until {
-                self.margin.observe(awake.since(until));
+                self.margin(is_long).observe(awake.since(until));
                 return None;
             }
         }
@@ -425,7 +452,7 @@ mod tests {
 
     #[test]
     fn the_margin_follows_the_oversleep_within_its_bounds() {
-        let mut margin = Margin::new();
+        let mut margin = Margin::short();
         for _ in 0..200 {
             margin.observe(Duration::from_micros(2));
         }
