@@ -12,6 +12,9 @@ fuzz_target!(|bytes: &[u8]| {
         if let Some(held) = p.turnaround_nanos() {
             assert_eq!(t2.zip(t3).map(|(t2, t3)| t3 - t2), Some(held));
         }
-        let _ = (p.error_estimate.error_ns(), p.sender_error_estimate.format().to_unix_nanos(p.sender_timestamp));
+        let _ = (
+            p.error_estimate.error_ns(),
+            p.sender_error_estimate.format().to_unix_nanos(p.sender_timestamp),
+        );
     }
 });

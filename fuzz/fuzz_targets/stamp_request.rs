@@ -2,7 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rping_wire::stamp::{is_sender_packet, reflect, ErrorEstimate, NtpTimestamp, ReflectorPacket, Reflection};
+use rping_wire::stamp::{
+    is_sender_packet, reflect, ErrorEstimate, NtpTimestamp, Reflection, ReflectorPacket,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let with = Reflection {

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod kernel;
 mod locate;
 mod probe;

@@ -4,6 +4,8 @@
 //! known for certain and a damaged one for what it is. Errors are matched by the packet that they quote.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod fuzzing;
 mod message;
 mod probe;
 mod reader;

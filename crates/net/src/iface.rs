@@ -235,6 +235,11 @@ fn parse_address(body: &[u8]) -> Option<Address> {
     })
 }
 
+/// For the fuzzer.
+pub(crate) fn read_all(body: &[u8]) {
+    let _ = (parse_link(body), parse_address(body));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,8 @@ pub mod datagram;
 mod error;
 pub mod errqueue;
 mod fan;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod iface;
 mod incoming;
 mod keeper;

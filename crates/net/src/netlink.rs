@@ -30,6 +30,14 @@ const DUMP_ATTEMPTS: usize = 4;
 const SOL_NETLINK: libc::c_int = 270;
 const NETLINK_GET_STRICT_CHK: libc::c_int = 12;
 
+/// Reads any bytes as an answer of each kind: for the fuzzer.
+pub(crate) fn read_all(bytes: &[u8]) {
+    for message in Messages(bytes) {
+        neighbour::read_all(message.body);
+        route::read_all(message.body);
+    }
+}
+
 /// One rtnetlink conversation.
 pub(crate) struct Netlink {
     fd: OwnedFd,

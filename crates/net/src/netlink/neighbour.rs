@@ -254,6 +254,11 @@ fn ticks(count: u32) -> Duration {
     GRAIN.saturating_mul(count)
 }
 
+/// For the fuzzer.
+pub(super) fn read_all(body: &[u8]) {
+    let _ = (parse(body), parse_table(body));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -153,6 +153,11 @@ fn parse(body: &[u8]) -> Option<Route> {
     Some(route)
 }
 
+/// For the fuzzer.
+pub(super) fn read_all(body: &[u8]) {
+    let _ = parse(body);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
