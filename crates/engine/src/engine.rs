@@ -50,6 +50,8 @@ pub struct Engine {
     pub(crate) held: VecDeque<(Timestamp, Outgoing)>,
     /// In the order they left: what to expire next. The timeout is one for all, so this is in order of deadline.
     pub(crate) flights: VecDeque<(TargetId, u32)>,
+    /// No probe in flight times out before this: looked up again only when something else would wait past it.
+    pub(crate) deadline: Timestamp,
     /// The earliest instant the bound over all targets allows the next send.
     pub(crate) gate: Timestamp,
     pub(crate) started: Timestamp,
@@ -79,6 +81,7 @@ impl Engine {
             deferred: VecDeque::new(),
             held: VecDeque::new(),
             flights: VecDeque::new(),
+            deadline: Timestamp::NEVER,
             gate: start,
             started: start,
             running: targets,
@@ -149,6 +152,7 @@ impl Engine {
     }
 
     /// The next send: whether it is from the ready queue, and when the bound over all targets lets it go.
+    #[inline]
     fn earliest(&self) -> Option<(bool, Timestamp)> {
         let (is_ready, due) = match (self.ready.front(), self.paced.front()) {
             (Some(ready), Some(paced)) => (ready.due <= paced.due, ready.due.min(paced.due)),
@@ -156,16 +160,10 @@ impl Engine {
             (None, Some(paced)) => (false, paced.due),
             (None, None) => return None,
         };
-        Some((
-            is_ready,
-            if self.plan.gap.is_zero() {
-                due
-            } else {
-                due.max(self.gate)
-            },
-        ))
+        Some((is_ready, if self.gap == 0 { due } else { due.max(self.gate) }))
     }
 
+    #[inline]
     fn launch(&mut self, waiting: Waiting, at: Timestamp, now: Timestamp) -> Option<Outgoing> {
         let session = &mut self.sessions[waiting.target.index()];
         if session.over {
@@ -191,16 +189,15 @@ impl Engine {
             self.gate = self.gate.max(due).max(oldest).plus_nanos(self.gap);
         }
         let seq = session.next;
-        if self.rings.is_busy(waiting.target.index(), seq) {
-            // More in flight than the plan can have: only when deferred probes pile up. The slot is left out, and counted.
-            session.report.counts.skipped += 1;
-        } else {
+        let sent = self.rings.offer(waiting.target.index(), seq, due);
+        if sent {
             session.next = seq.next();
             session.in_flight += 1;
             self.in_flight += 1;
-            self.rings.offer(waiting.target.index(), seq, due);
+        } else {
+            // More in flight than the plan can have: only when deferred probes pile up. The slot is left out, and counted.
+            session.report.counts.skipped += 1;
         }
-        let sent = session.next != seq;
         match session.offered(&self.plan) {
             Turn::At(due) => self.paced.push_back(Waiting {
                 due,
@@ -225,16 +222,15 @@ impl Engine {
         if self.running == 0 && self.in_flight == 0 {
             return Next::Done;
         }
-        let mut until = self
-            .oldest_flight()
-            .map_or(Timestamp::NEVER, |flight| flight.left.plus_nanos(self.timeout));
-        if let Some((_, at)) = self.earliest() {
-            until = until.min(at);
-        }
+        let mut until = self.earliest().map_or(Timestamp::NEVER, |(_, at)| at);
         for queue in [&self.deferred, &self.held] {
             if let Some((again, _)) = queue.front() {
                 until = until.min(*again);
             }
+        }
+        if self.deadline < until {
+            self.find_deadline();
+            until = until.min(self.deadline);
         }
         Next::Until(until)
     }

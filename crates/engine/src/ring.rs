@@ -69,18 +69,14 @@ impl Rings {
         target * self.per_target as usize + (seq.0 & u64::from(self.per_target - 1)) as usize
     }
 
-    /// The slot that a new probe would take; busy while the probe before it there is not settled.
-    pub(crate) fn is_busy(&self, target: usize, seq: Sequence) -> bool {
-        matches!(
-            self.slots[self.index(target, seq)].state,
-            State::Offered | State::InFlight
-        )
-    }
-
-    /// Takes the slot for a new probe.
-    pub(crate) fn offer(&mut self, target: usize, seq: Sequence, due: Timestamp) {
+    /// Takes the slot for a new probe; `false` while the probe before it there is not settled.
+    pub(crate) fn offer(&mut self, target: usize, seq: Sequence, due: Timestamp) -> bool {
         let index = self.index(target, seq);
-        self.slots[index] = Slot {
+        let slot = &mut self.slots[index];
+        if matches!(slot.state, State::Offered | State::InFlight) {
+            return false;
+        }
+        *slot = Slot {
             due,
             left: due,
             tag: seq.low32(),
@@ -90,6 +86,7 @@ impl Rings {
         if let Some((word, bit)) = self.bit(target, seq) {
             self.answered[word] &= !bit;
         }
+        true
     }
 
     /// The slot of a probe that was sent, unless a later probe has taken it.
@@ -142,8 +139,13 @@ mod tests {
         rings.offer(1, Sequence(1), Timestamp::ZERO);
         assert!(rings.get(1, Sequence(1)).is_some());
         assert!(rings.get(0, Sequence(1)).is_none());
+        assert!(!rings.offer(1, Sequence(5), Timestamp::ZERO));
         rings.mark_answered(1, Sequence(1));
-        rings.offer(1, Sequence(5), Timestamp::ZERO);
+        rings
+            .get(1, Sequence(1))
+            .into_iter()
+            .for_each(|slot| slot.state = State::Answered);
+        assert!(rings.offer(1, Sequence(5), Timestamp::ZERO));
         assert!(rings.get(1, Sequence(1)).is_none());
         assert!(rings.was_answered(1, Sequence(1), Sequence(6)));
         assert!(!rings.was_answered(0, Sequence(1), Sequence(6)));

@@ -72,6 +72,12 @@ impl Session {
         }
     }
 
+    /// Whether the schedule alone makes probes due from here on: no answer does.
+    #[inline]
+    pub(crate) fn follows_schedule(&self, plan: &Plan) -> bool {
+        self.course.is_some() && matches!(plan.pace, Pace::Every(_))
+    }
+
     /// Called when a probe has been settled, or at the start: does that make another one due?
     pub(crate) fn settled(&mut self, plan: &Plan, now: Timestamp) -> Turn {
         if self.over {
@@ -111,6 +117,7 @@ impl Session {
     }
 
     /// Called when a probe has been handed over: when is the next one due?
+    #[inline]
     pub(crate) fn offered(&mut self, plan: &Plan) -> Turn {
         let Some(course) = &mut self.course else {
             return Turn::AfterSettling;
@@ -150,7 +157,7 @@ impl Session {
 
     /// Whether the next probe's due time, now known to be `due`, is past the end of a run by time.
     pub(crate) fn is_past_end(&self, plan: &Plan, due: Timestamp) -> bool {
-        match (plan.stop, self.course) {
+        match (plan.stop, &self.course) {
             (Stop::After(_), Some(course)) => course.is_finished(plan, self.next, due),
             _ => false,
         }
@@ -195,7 +202,14 @@ impl Session {
             .or(Some(Sequence(last)))
     }
 
+    #[inline]
     pub(crate) fn saw(&mut self, from: Origin) {
+        if self.report.from.first() != Some(&from) {
+            self.saw_another(from);
+        }
+    }
+
+    fn saw_another(&mut self, from: Origin) {
         let list = &mut self.report.from;
         if list.len() < ANSWERERS && !list.contains(&from) {
             list.push(from);

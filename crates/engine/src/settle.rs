@@ -18,6 +18,10 @@ const RETRY: Duration = Duration::from_millis(1);
 /// How long one waits that was told to wait for its turn: thousands may, so they ask less often.
 const TURN: Duration = Duration::from_millis(20);
 
+/// How many settled probes the queue of flights may hold beyond as many as are in flight, before it is tidied: they cost
+/// eight bytes each, and to look at each as it is settled costs more.
+const SETTLED_KEPT: u64 = 256;
+
 /// One probe that has left and is not settled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flight {
@@ -49,6 +53,10 @@ impl Engine {
                     self.latest = self.latest.max(Some(late));
                 }
                 self.flights.push_back((target, seq.low32()));
+                self.deadline = self.deadline.min(stamp.at.plus_nanos(self.timeout));
+                if self.flights.len() as u64 > 2 * self.in_flight + SETTLED_KEPT {
+                    self.find_deadline();
+                }
             }
             Left::NotSent(refusal) => self.never_left(target, seq, refusal, now, sink),
             Left::Deferred | Left::Held => {
@@ -150,7 +158,6 @@ impl Engine {
         let measured = seq.0 >= self.plan.warmup;
         if elapsed > self.timeout {
             // It came after the timeout, only nobody had looked yet: lost, and late.
-            self.mark(target, seq, State::Answered);
             self.lose(flight, now, sink);
             return self.aside(
                 target,
@@ -185,7 +192,6 @@ impl Engine {
                 session.stamped(stamps.0, stamps.1);
             }
         }
-        self.mark(target, seq, State::Answered);
         let outcome = Outcome::Reply {
             rtt: rtt.map(Duration::from_nanos),
             stamps,
@@ -215,7 +221,6 @@ impl Engine {
         };
         let after = at.at.since(flight.left);
         if after > self.plan.timeout {
-            self.mark(target, seq, State::Answered);
             self.lose(flight, now, sink);
             return self.aside(target, Some(seq), refusal.from, Aside::Late(after), at.at, sink);
         }
@@ -239,11 +244,10 @@ impl Engine {
                 session.saw(from);
             }
         }
-        self.mark(target, seq, State::Answered);
         self.settle(flight, Outcome::Rejected { refusal, after }, now, sink);
     }
 
-    /// The probe if it is still in flight; otherwise says what this answer is instead.
+    /// The probe if it is still in flight, marked as answered; otherwise says what this answer is instead.
     fn open(
         &mut self,
         target: TargetId,
@@ -255,23 +259,28 @@ impl Engine {
         let index = target.index();
         let next = self.sessions[index].next;
         let within = next.0 - seq.0 <= self.rings.per_target();
-        let slot = self.rings.get(index, seq).filter(|_| within).copied();
-        let aside = match slot {
-            Some(slot) => match slot.state {
+        let slot = if within { self.rings.get(index, seq) } else { None };
+        let found = slot.map(|slot| {
+            let was = *slot;
+            if matches!(was.state, State::InFlight | State::Silent) {
+                slot.state = State::Answered;
+            }
+            was
+        });
+        let aside = match found {
+            Some(was) => match was.state {
                 State::InFlight => {
+                    self.rings.mark_answered(index, seq);
                     return Some(Flight {
                         target,
                         seq,
-                        due: slot.due,
-                        left: slot.left,
-                        source: slot.source,
-                    })
+                        due: was.due,
+                        left: was.left,
+                        source: was.source,
+                    });
                 }
                 State::Answered => Aside::Duplicate,
-                State::Silent => {
-                    self.mark(target, seq, State::Answered);
-                    Aside::Late(at.since(slot.left))
-                }
+                State::Silent => Aside::Late(at.since(was.left)),
                 State::Free | State::Offered => Aside::Unexpected,
             },
             None if self.rings.was_answered(index, seq, next) => Aside::Duplicate,
@@ -286,11 +295,16 @@ impl Engine {
         None
     }
 
+    #[inline]
     fn find(&mut self, target: TargetId, seq: SeqRef, at: Timestamp) -> Option<Sequence> {
-        let session = self.sessions.get_mut(target.index())?;
-        if seq != SeqRef::Oldest {
-            return session.widen(seq);
+        if seq == SeqRef::Oldest {
+            return self.find_oldest(target, at);
         }
+        self.sessions.get(target.index())?.widen(seq)
+    }
+
+    fn find_oldest(&mut self, target: TargetId, at: Timestamp) -> Option<Sequence> {
+        let session = self.sessions.get_mut(target.index())?;
         let rings = std::cell::RefCell::new(&mut self.rings);
         let reach = rings.borrow().per_target();
         session.oldest(
@@ -328,9 +342,12 @@ impl Engine {
         mut judge: impl FnMut(TargetId, Sequence, bool) -> Silence,
         sink: &mut impl Sink,
     ) {
+        if self.deadline > limit {
+            return;
+        }
         while let Some(flight) = self.oldest_flight() {
             if flight.left.plus_nanos(self.timeout) > limit {
-                return;
+                break;
             }
             self.flights.pop_front();
             match judge(flight.target, flight.seq, flight.source != StampSource::User) {
@@ -339,13 +356,24 @@ impl Engine {
                     self.lose(flight, now, sink);
                 }
                 Silence::NotSent(refusal) => self.never_left(flight.target, flight.seq, refusal, now, sink),
-                Silence::Rejected(refusal) => self.refuse(flight, refusal, self.plan.timeout, now, sink),
+                Silence::Rejected(refusal) => {
+                    self.mark(flight.target, flight.seq, State::Answered);
+                    self.refuse(flight, refusal, self.plan.timeout, now, sink);
+                }
             }
         }
+        self.find_deadline();
+    }
+
+    /// When the timeout of the probe in flight that left first ends, as it stands now.
+    pub(crate) fn find_deadline(&mut self) {
+        self.deadline = self
+            .oldest_flight()
+            .map_or(Timestamp::NEVER, |flight| flight.left.plus_nanos(self.timeout));
     }
 
     /// The probe in flight that left first; drops settled ones on the way.
-    pub(crate) fn oldest_flight(&mut self) -> Option<Flight> {
+    fn oldest_flight(&mut self) -> Option<Flight> {
         while let Some(&(target, low)) = self.flights.front() {
             let seq = self.sessions[target.index()].widen(SeqRef::Low32(low));
             let slot = seq.and_then(|seq| Some((seq, *self.rings.get(target.index(), seq)?)));
@@ -384,7 +412,9 @@ impl Engine {
             left,
             ..
         } = flight;
-        self.sessions[target.index()].in_flight -= 1;
+        let session = &mut self.sessions[target.index()];
+        session.in_flight -= 1;
+        let follows_schedule = session.follows_schedule(&self.plan);
         self.in_flight -= 1;
         let warmup = seq.0 < self.plan.warmup;
         sink.record(&Record::Settled(Sample {
@@ -395,7 +425,9 @@ impl Engine {
             left,
             outcome,
         }));
-        self.turn_after_settling(target, now);
+        if !follows_schedule {
+            self.turn_after_settling(target, now);
+        }
     }
 
     /// Makes a target's next probe due if it waited for this one to be settled.

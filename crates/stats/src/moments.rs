@@ -1,11 +1,11 @@
 //! Count, minimum, maximum, mean and standard deviation of a stream.
 
-/// Exact count, minimum, maximum and sum of `u64` samples, and their squared deviation, in 48 bytes.
+/// Exact count, minimum, maximum, sum and sum of squares of `u64` samples, in 56 bytes.
 ///
-/// The standard deviation is the *population's* (divided by n), as `ping` computes its `mdev`. It is carried as a sum
-/// of squared deviations that is updated one sample at a time (Youngs and Cramer 1971), so nothing cancels out when
-/// the spread is small against the mean.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The standard deviation is the *population's* (divided by n), as `ping` computes its `mdev`. The sum of squares is
+/// kept in whole numbers modulo 2^128; the sum of squared deviations is formed from it in whole numbers too, so
+/// nothing cancels out when the spread is small against the mean, and a sample costs no division.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moments {
     count: u64,
     min: u64,
@@ -13,8 +13,9 @@ pub struct Moments {
     // The sum in two words rather than a u128, whose alignment would cost each recorder eight bytes.
     sum_low: u64,
     sum_high: u64,
-    /// Sum of squared deviations from the mean.
-    squares: f64,
+    /// The sum of the squared samples modulo 2^128, in two words for the same reason.
+    squares_low: u64,
+    squares_high: u64,
 }
 
 impl Default for Moments {
@@ -22,8 +23,6 @@ impl Default for Moments {
         Moments::new()
     }
 }
-
-const TWO_64: f64 = 18_446_744_073_709_551_616.0;
 
 impl Moments {
     /// Of no samples yet.
@@ -34,22 +33,19 @@ impl Moments {
             max: 0,
             sum_low: 0,
             sum_high: 0,
-            squares: 0.0,
+            squares_low: 0,
+            squares_high: 0,
         }
     }
 
     /// Adds one sample.
     #[inline]
     pub fn record(&mut self, value: u64) {
-        let before = self.count as f64;
-        if self.count > 0 {
-            let deviation = value as f64 - self.sum_f64() / before;
-            self.squares += deviation * deviation * (before / (before + 1.0));
-        }
         self.count = self.count.saturating_add(1);
         self.min = self.min.min(value);
         self.max = self.max.max(value);
         self.add_to_sum(0, value);
+        self.add_to_squares(u128::from(value) * u128::from(value));
     }
 
     /// Adds another stream's samples. Count, minimum, maximum and mean are exactly those of both together.
@@ -61,13 +57,11 @@ impl Moments {
             *self = *other;
             return;
         }
-        let (n, m) = (self.count as f64, other.count as f64);
-        let apart = self.sum_f64() / n - other.sum_f64() / m;
-        self.squares += other.squares + apart * apart * (n * m / (n + m));
         self.count = self.count.saturating_add(other.count);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.add_to_sum(other.sum_high, other.sum_low);
+        self.add_to_squares(other.squares());
     }
 
     /// How many samples.
@@ -105,11 +99,30 @@ impl Moments {
 
     /// The population standard deviation; 0 of a single sample, `None` without any.
     pub fn stddev(&self) -> Option<f64> {
-        (self.count > 0).then(|| (self.squares / self.count as f64).sqrt())
+        if self.count == 0 {
+            return None;
+        }
+        // Deviations from the mean rounded down: Σ(v − q)² = Σv² − 2qΣv + nq². Every term may wrap; what is left does not,
+        // unless the spread itself passes 2^128.
+        let n = u128::from(self.count);
+        let (whole, rest) = (self.sum() / n, self.sum() % n);
+        let apart = self
+            .squares()
+            .wrapping_sub(whole.wrapping_mul(self.sum()).wrapping_mul(2))
+            .wrapping_add(n.wrapping_mul(whole).wrapping_mul(whole));
+        // Those deviations average to the part of the mean that was rounded off.
+        let off = rest as f64 / n as f64;
+        Some((apart as f64 / n as f64 - off * off).max(0.0).sqrt())
     }
 
-    fn sum_f64(&self) -> f64 {
-        self.sum_high as f64 * TWO_64 + self.sum_low as f64
+    const fn squares(&self) -> u128 {
+        (self.squares_high as u128) << 64 | self.squares_low as u128
+    }
+
+    fn add_to_squares(&mut self, more: u128) {
+        let squares = self.squares().wrapping_add(more);
+        self.squares_low = squares as u64;
+        self.squares_high = (squares >> 64) as u64;
     }
 
     fn add_to_sum(&mut self, high: u64, low: u64) {
@@ -162,7 +175,7 @@ mod tests {
             m.record(86_400_000_000_000 - (i & 1) * 2);
         }
         let stddev = m.stddev().unwrap();
-        assert!((stddev - 1.0).abs() < 1e-2, "{stddev}");
+        assert!((stddev - 1.0).abs() < 1e-12, "{stddev}");
     }
 
     #[test]
@@ -176,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_48_bytes() {
-        assert_eq!(size_of::<Moments>(), 48);
+    fn moments_are_56_bytes() {
+        assert_eq!(size_of::<Moments>(), 56);
     }
 }
