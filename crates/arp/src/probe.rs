@@ -142,7 +142,9 @@ impl ArpProbe {
         }
         let mut done = 0;
         while done < frames.len() {
-            let at = self.clock.now();
+            // All that are handed over ahead of time are due at one instant.
+            let last_due = framed.last().map_or(Timestamp::ZERO, |out| out.due);
+            let at = self.clock.now_from(last_due);
             let sent = via.socket.send(&frames[done..]);
             for (place, out) in framed.iter().skip(done).take(sent.count).enumerate() {
                 via.await_stamp(sent.first.wrapping_add(place as u32), out, at);
@@ -335,6 +337,10 @@ impl Probe for ArpProbe {
             return Silence::NotSent(Refusal::of(Reason::InterfaceDown));
         }
         Silence::Lost
+    }
+
+    fn holds(&self) -> bool {
+        self.waiter.may_hold()
     }
 
     fn local_drops(&self) -> u64 {

@@ -1,5 +1,7 @@
 //! The loop: asks the engine what is due, hands it to the probe kind, hands what arrived back.
 
+use std::time::Duration;
+
 use crate::engine::{Engine, Next};
 use crate::outcome::{RunReport, Sink};
 use crate::probe::{Drained, Probe};
@@ -62,6 +64,11 @@ pub fn drive<P: Probe>(
     let mut due = Vec::with_capacity(BATCH);
     let mut left = Vec::with_capacity(BATCH);
     let mut arrived = Vec::with_capacity(4 * BATCH);
+    let lead = if probe.holds() {
+        engine.lead()
+    } else {
+        Duration::ZERO
+    };
     loop {
         match control.wish() {
             Wish::Nothing => {}
@@ -72,7 +79,7 @@ pub fn drive<P: Probe>(
                 return Ok(());
             }
         }
-        engine.poll(clock.now(), &mut due);
+        engine.poll_ahead(clock.now(), lead, &mut due);
         if !due.is_empty() {
             probe.send(&due, &mut left)?;
             due.clear();
@@ -81,7 +88,7 @@ pub fn drive<P: Probe>(
                 engine.departed(&departure, now, sink);
             }
         }
-        let until = match engine.upcoming() {
+        let until = match engine.upcoming_ahead(lead) {
             Next::Done => return Ok(()),
             Next::Until(until) => until,
         };

@@ -1,6 +1,7 @@
 //! The state machine: many targets, one loop, time as an argument.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use rping_stats::Histogram;
 
@@ -117,6 +118,29 @@ impl Engine {
         self.held.clear();
     }
 
+    /// How far ahead of its due time a probe may be handed to a kind that holds it until then
+    /// ([`crate::Probe::holds`]): a hundredth of what lies between two sends, at least 1.5 µs and at most 100 µs. After a
+    /// long sleep the way from waking to sending is cold and takes the longest.
+    pub fn lead(&self) -> Duration {
+        let Pace::Every(period) = self.plan.pace else {
+            return Duration::ZERO;
+        };
+        let between = (nanos(period) / self.sessions.len().max(1) as u64).max(self.gap);
+        Duration::from_nanos((between / 100).max((between / 5).min(1_500)).min(100_000))
+    }
+
+    /// As [`Engine::poll`]; where nothing is due, the probes that fall due next, all at one instant, if that is within
+    /// `lead`.
+    pub fn poll_ahead(&mut self, now: Timestamp, lead: Duration, due: &mut Vec<Outgoing>) {
+        self.poll(now, due);
+        if !due.is_empty() || lead.is_zero() {
+            return;
+        }
+        if let Some((_, at)) = self.earliest().filter(|(_, at)| *at <= now.plus(lead)) {
+            self.poll(at, due);
+        }
+    }
+
     /// Appends the probes that are due at `now`, at most [`BATCH`] in all.
     pub fn poll(&mut self, now: Timestamp, due: &mut Vec<Outgoing>) {
         while due.len() < BATCH && self.deferred.front().is_some_and(|(again, _)| *again <= now) {
@@ -219,10 +243,15 @@ impl Engine {
 
     /// What to wait for.
     pub fn upcoming(&mut self) -> Next {
+        self.upcoming_ahead(Duration::ZERO)
+    }
+
+    /// What to wait for, where probes are taken over up to `lead` before they are due.
+    pub fn upcoming_ahead(&mut self, lead: Duration) -> Next {
         if self.running == 0 && self.in_flight == 0 {
             return Next::Done;
         }
-        let mut until = self.earliest().map_or(Timestamp::NEVER, |(_, at)| at);
+        let mut until = self.earliest().map_or(Timestamp::NEVER, |(_, at)| at.minus(lead));
         for queue in [&self.deferred, &self.held] {
             if let Some((again, _)) = queue.front() {
                 until = until.min(*again);

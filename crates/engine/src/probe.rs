@@ -322,6 +322,13 @@ pub trait Probe {
     /// Only what makes every further probe impossible.
     fn recv(&mut self, until: Timestamp, arrived: &mut Vec<Arrival>) -> Result<Drained, Self::Error>;
 
+    /// Whether probes may be handed to [`Probe::send`] a little ahead of [`Outgoing::due`], and it holds each until then
+    /// and takes its stamp not before. All in one call are due at one instant then. Getting a packet ready takes longer than the
+    /// wait between two looks at the clock, so a kind that holds sends closer to its schedule.
+    fn holds(&self) -> bool {
+        false
+    }
+
     /// Asked once when a probe's timeout has passed in silence; frees what the probe held. `stamped` tells whether
     /// a kernel transmit stamp was seen for it.
     fn silent(&mut self, target: TargetId, seq: Sequence, stamped: bool) -> Silence {

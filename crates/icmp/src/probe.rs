@@ -243,6 +243,10 @@ impl Probe for IcmpProbe {
         Silence::NotSent(address.map_or(refusal, |address| self.surroundings.refine(address, refusal)))
     }
 
+    fn holds(&self) -> bool {
+        self.waiter.may_hold()
+    }
+
     fn local_drops(&self) -> u64 {
         self.fan.drops()
     }

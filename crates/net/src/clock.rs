@@ -23,6 +23,17 @@ impl Clock {
         Timestamp::from_nanos(u64::try_from(read(libc::CLOCK_MONOTONIC)).unwrap_or(0))
     }
 
+    /// Spins until `at` and returns the instant that came; the present one where `at` has passed.
+    pub fn now_from(self, at: Timestamp) -> Timestamp {
+        loop {
+            let now = self.now();
+            if now >= at {
+                return now;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
     /// What the wall clock, as it stands now, says about `at`: nanoseconds since 1970-01-01T00:00:00Z. For labels.
     pub fn wall_nanos(self, at: Timestamp) -> i128 {
         i128::from(sample().middle()) + i128::from(at.as_nanos())

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rping_engine::{Drained, Left, Stamp, BATCH};
+use rping_engine::{Drained, Left, Stamp, Timestamp, BATCH};
 use socket2::{SockAddr, Socket};
 
 use crate::batch::{RxBatch, TxBatch, TX_CONTROL};
@@ -62,6 +62,7 @@ pub struct Datagram {
     queue: ErrorQueue,
     realtime: Realtime,
     numbering: Numbering,
+    not_before: Timestamp,
 }
 
 /// Who numbers the transmit stamps.
@@ -122,6 +123,7 @@ impl Datagram {
             queue,
             realtime: Realtime::new(),
             numbering: Numbering::Unknown,
+            not_before: Timestamp::ZERO,
         };
         // A kernel without them leaves every stamp to user space, and each stamp says so.
         if datagram.queue.ask_for_stamps(datagram.as_fd()).is_err() {
@@ -169,6 +171,11 @@ impl Datagram {
         {}
     }
 
+    /// The next [`Datagram::send`] holds its packets, ready to leave, until this instant.
+    pub fn hold_until(&mut self, at: Timestamp) {
+        self.not_before = at;
+    }
+
     /// Sends these packets, at most [`BATCH`] (the rest is ignored), which are parts of `bytes`, and calls `result` for each
     /// with its tag. The stamp in [`Left::At`] was taken before the send call.
     pub fn send(&mut self, bytes: &[u8], packets: &[Packet], mut result: impl FnMut(u64, Left)) {
@@ -179,6 +186,7 @@ impl Datagram {
             queue,
             numbering,
             v6,
+            not_before,
             ..
         } = self;
         if link.peer.is_some() && !link.connected {
@@ -200,7 +208,7 @@ impl Datagram {
         let mut next = 0;
         let mut tried = None;
         while let Some(packet) = packets.get(next) {
-            let now = Clock.now();
+            let now = Clock.now_from(std::mem::take(not_before));
             let errno = match filled.send(link.socket.as_fd(), next) {
                 Ok(count) => {
                     if let Some(stamps) = &mut queue.stamps {

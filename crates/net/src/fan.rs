@@ -144,6 +144,7 @@ impl Fan {
             packets.clear();
             // Results come in the order of the packets.
             let mut results = mine.clone();
+            let mut last_due = Timestamp::ZERO;
             for (slot, out) in bytes.chunks_exact_mut(*length).zip(&mut mine) {
                 let start = packets.len() * *length;
                 let to = targets.get(out.target).map(|target| target.address);
@@ -159,6 +160,7 @@ impl Fan {
                         )
                     })
                     .min(*length);
+                last_due = last_due.max(out.due);
                 packets.push(Packet {
                     bytes: start..start + used,
                     to,
@@ -169,6 +171,8 @@ impl Fan {
             if packets.is_empty() {
                 return;
             }
+            // All that are handed over ahead of time are due at one instant.
+            datagram.hold_until(last_due);
             datagram.send(bytes, packets, |_, how| {
                 let how = match how {
                     // Full of packets that wait for neighbours, each for three seconds at most.

@@ -201,6 +201,11 @@ impl Waiter {
         };
     }
 
+    /// Whether a packet may be held, spinning, for the last microseconds before it is due.
+    pub fn may_hold(&self) -> bool {
+        self.may_spin && self.pacing != Pacing::Eco
+    }
+
     /// The pacing in effect.
     pub fn pacing(&self) -> Pacing {
         self.pacing

@@ -111,7 +111,7 @@ impl TcpProbe {
             Ok(connection) => connection,
             Err(error) => return self.refused(error.raw_os_error().unwrap_or(0), to, self.clock.now()),
         };
-        let at = self.clock.now();
+        let at = self.clock.now_from(due.due);
         if let Err(error) = connection.connect(to) {
             return self.refused(error.raw_os_error().unwrap_or(0), to, at);
         }
@@ -284,6 +284,10 @@ impl Probe for TcpProbe {
             }
         }
         Ok(Drained::More)
+    }
+
+    fn holds(&self) -> bool {
+        self.waiter.may_hold()
     }
 
     fn silent(&mut self, target: TargetId, seq: Sequence, _stamped: bool) -> Silence {

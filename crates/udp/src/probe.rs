@@ -297,7 +297,9 @@ impl Probe for UdpProbe {
 
     fn send(&mut self, due: &[Outgoing], left: &mut Vec<Departure>) -> Result<(), Error> {
         let before = left.len();
-        let wall = u64::try_from(Clock.wall_nanos(Clock.now())).unwrap_or(0);
+        // What is handed over ahead of time leaves when it is due.
+        let leaves = due.iter().fold(Clock.now(), |latest, out| latest.max(out.due));
+        let wall = u64::try_from(Clock.wall_nanos(leaves)).unwrap_or(0);
         let speech = self.speech;
         self.fan.send(due, left, |slot, out| {
             speech.write(slot.bytes, slot.to, out, wall)
@@ -355,6 +357,10 @@ impl Probe for UdpProbe {
         self.fan.targets_mut().set_heard(target, false);
         let refusal = Refusal::of(Reason::NoNeighbour);
         Silence::NotSent(address.map_or(refusal, |address| self.surroundings.refine(address, refusal)))
+    }
+
+    fn holds(&self) -> bool {
+        self.waiter.may_hold()
     }
 
     fn local_drops(&self) -> u64 {

@@ -58,6 +58,31 @@ fn a_short_stall_is_caught_up_and_a_long_one_is_skipped_and_counted() {
 }
 
 #[test]
+fn what_is_handed_over_ahead_of_time_leaves_exactly_when_it_is_due() {
+    for targets in [1, 3] {
+        let plan = Plan {
+            stop: Stop::Count(1000),
+            gap: us(300),
+            ..every(ms(1))
+        };
+        let lateness = |holds| {
+            let mut sim = Sim::new(|out, now| {
+                assert!(now >= out.due);
+                Fate::reply(us(50), out.seq)
+            });
+            sim.holds = holds;
+            sim.preparing = Duration::from_nanos(1_400);
+            let report = run(plan, targets, &mut sim, &mut ());
+            assert!(report.targets.iter().all(|t| t.counts.received == 1000));
+            report.lateness_ns
+        };
+        assert_eq!(lateness(false).0.map(|ns| ns / 100), Some(14));
+        // The first of all is due at once.
+        assert_eq!(lateness(true), (Some(0), Some(0), Some(1_400)));
+    }
+}
+
+#[test]
 fn a_sender_told_to_skip_sends_one_probe_after_a_stall() {
     let plan = Plan {
         stop: Stop::Count(100),

@@ -61,6 +61,10 @@ pub struct Sim<F> {
     pub stalls: Vec<(Timestamp, Duration)>,
     pub sent: u64,
     pub longest_burst: usize,
+    /// Whether it takes probes ahead of time and holds them.
+    pub holds: bool,
+    /// How long it takes to get a packet ready.
+    pub preparing: Duration,
     pub silence: Silence,
     pub judged: Vec<(TargetId, Sequence)>,
 }
@@ -77,6 +81,8 @@ impl<F: FnMut(&Outgoing, Timestamp) -> Fate> Sim<F> {
             stalls: Vec::new(),
             sent: 0,
             longest_burst: 0,
+            holds: false,
+            preparing: Duration::ZERO,
             silence: Silence::Lost,
             judged: Vec::new(),
         }
@@ -107,7 +113,17 @@ impl<F: FnMut(&Outgoing, Timestamp) -> Fate> Probe for Sim<F> {
     type Error = Infallible;
 
     fn send(&mut self, due: &[Outgoing], left: &mut Vec<Departure>) -> Result<(), Infallible> {
-        let now = self.clock.now();
+        let handed_over = self.clock.now();
+        let last_due = due.iter().map(|out| out.due).max().unwrap_or(handed_over);
+        if last_due > handed_over {
+            assert!(self.holds, "handed over before it was due");
+            assert!(
+                due.iter().all(|out| out.due == last_due),
+                "held together, due apart"
+            );
+        }
+        let now = handed_over.plus(self.preparing).max(last_due);
+        self.clock.0.set(now);
         self.longest_burst = self.longest_burst.max(due.len());
         for out in due {
             let fate = (self.script)(out, now);
@@ -150,6 +166,10 @@ impl<F: FnMut(&Outgoing, Timestamp) -> Fate> Probe for Sim<F> {
             self.coming.pop();
         }
         Ok(Drained::All)
+    }
+
+    fn holds(&self) -> bool {
+        self.holds
     }
 
     fn silent(&mut self, target: TargetId, seq: Sequence, _: bool) -> Silence {
