@@ -21,6 +21,8 @@
 
 pub mod args;
 pub mod cli;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod job;
 mod open;
 mod printer;

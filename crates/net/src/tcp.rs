@@ -3,6 +3,12 @@
 //! The kernel is the better clock here: it takes the handshake's round trip at the SYN-ACK
 //! ([`TcpInfo::rtt`]), however long the program then takes to notice.
 
+mod counters;
+mod watch;
+
+pub use counters::retransmit_failures;
+pub use watch::{Ready, Watch};
+
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -290,130 +296,6 @@ impl AsFd for Connection {
     }
 }
 
-/// Watches many connects at once. Its descriptor is readable while one of them has something to say, so it can be
-/// given to [`crate::Waiter::wait`].
-#[derive(Debug)]
-pub struct Watch {
-    epoll: OwnedFd,
-    events: Vec<libc::epoll_event>,
-}
-
-/// A connect that has something to say.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ready {
-    /// The number that it was watched under.
-    pub key: u64,
-    /// Whether an error is among it; without one the handshake is done.
-    pub failed: bool,
-}
-
-impl Watch {
-    /// Begins with nothing to watch; [`Watch::ready`] returns at most `batch` at a time.
-    ///
-    /// # Errors
-    /// When the descriptor limit is reached.
-    pub fn new(batch: usize) -> Result<Watch> {
-        // SAFETY: no pointers are passed.
-        let fd = sys::retry(|| unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
-            .map_err(Error::os("open an epoll descriptor"))?;
-        // SAFETY: `fd` was just returned by epoll_create1() and belongs to nobody else.
-        let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Watch {
-            epoll,
-            events: vec![libc::epoll_event { events: 0, u64: 0 }; batch.max(1)],
-        })
-    }
-
-    /// Watches `connection`, under the number `key`, until it is dropped.
-    ///
-    /// # Errors
-    /// `ENOMEM`, `ENOSPC`: the limit of watches is reached.
-    pub fn add(&self, connection: &Connection, key: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event {
-            events: libc::EPOLLOUT as u32,
-            u64: key,
-        };
-        // SAFETY: `event` is valid for reads during the call; both descriptors are open.
-        sys::retry(|| unsafe {
-            libc::epoll_ctl(
-                self.epoll.as_raw_fd(),
-                libc::EPOLL_CTL_ADD,
-                connection.0.as_raw_fd(),
-                &raw mut event,
-            )
-        })?;
-        Ok(())
-    }
-
-    /// Stops watching a connection that is to be kept open.
-    ///
-    /// # Errors
-    /// `ENOENT` where it was not watched.
-    pub fn remove(&self, connection: &Connection) -> io::Result<()> {
-        // SAFETY: a null event is allowed for this operation; both descriptors are open.
-        sys::retry(|| unsafe {
-            libc::epoll_ctl(
-                self.epoll.as_raw_fd(),
-                libc::EPOLL_CTL_DEL,
-                connection.0.as_raw_fd(),
-                std::ptr::null_mut(),
-            )
-        })?;
-        Ok(())
-    }
-
-    /// Appends those that have something to say now, without waiting, up to the batch; returns how many.
-    ///
-    /// # Errors
-    /// Not expected.
-    pub fn ready(&mut self, ready: &mut Vec<Ready>) -> io::Result<usize> {
-        let room = i32::try_from(self.events.len()).unwrap_or(i32::MAX);
-        // SAFETY: `events` is valid for writes of `room` entries during the call.
-        let got = sys::retry(|| unsafe {
-            libc::epoll_wait(self.epoll.as_raw_fd(), self.events.as_mut_ptr(), room, 0)
-        })?;
-        let got = usize::try_from(got).unwrap_or(0);
-        ready.extend(self.events.iter().take(got).map(|event| {
-            let (key, flags) = (event.u64, event.events);
-            Ready {
-                key,
-                failed: flags & (libc::EPOLLERR | libc::EPOLLHUP) as u32 != 0,
-            }
-        }));
-        Ok(got)
-    }
-
-    /// How many [`Watch::ready`] returns at most.
-    pub fn batch(&self) -> usize {
-        self.events.len()
-    }
-}
-
-impl AsFd for Watch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
-    }
-}
-
-/// How often, since the calling thread's network namespace began, this host failed to hand a retransmission to the
-/// network (`TCPRetransFail`): a local firewall that drops SYNs on their way out shows here, a remote one does not.
-/// `None` where the counter cannot be read. Costs some 50 µs.
-pub fn retransmit_failures() -> Option<u64> {
-    parse_netstat(&std::fs::read_to_string("/proc/thread-self/net/netstat").ok()?)
-}
-
-/// The file holds pairs of lines: names, then values, each after the same first word.
-fn parse_netstat(text: &str) -> Option<u64> {
-    let mut lines = text.lines();
-    while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
-        if names.starts_with("TcpExt:") {
-            let place = names.split(' ').position(|name| name == "TCPRetransFail")?;
-            return values.split(' ').nth(place)?.parse().ok();
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -512,20 +394,5 @@ mod tests {
         };
         let again = connect(listener.local_addr().unwrap(), &options).unwrap();
         assert_eq!(again.local_address(), Some(local));
-    }
-
-    #[test]
-    fn the_counter_of_failed_retransmissions_is_read() {
-        assert!(retransmit_failures().is_some());
-        let text = "TcpExt: A TCPRetransFail B\nTcpExt: 1 23 4\nIpExt: X\nIpExt: 9\n";
-        assert_eq!(parse_netstat(text), Some(23));
-        for bad in [
-            "",
-            "TcpExt: A\nTcpExt: 1\n",
-            "TcpExt: TCPRetransFail\nTcpExt:\n",
-            "TcpExt: TCPRetransFail",
-        ] {
-            assert_eq!(parse_netstat(bad), None, "{bad:?}");
-        }
     }
 }
