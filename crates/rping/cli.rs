@@ -91,7 +91,9 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
     });
     let finished = setup.printer.take().map(Printer::finish);
     match (ran, finished) {
-        (Ok(report), Some((render, dropped, written))) => conclude(report, render, dropped, written),
+        (Ok(report), Some((render, dropped, written))) => {
+            conclude(report, render, dropped, written, output.format)
+        }
         (Ok(report), None) => report.exit_code(),
         (Err(error), _) => complain(&error.to_string()),
     }
@@ -142,6 +144,7 @@ fn conclude(
     render: Option<Box<dyn render::Render + Send>>,
     dropped: u64,
     written: io::Result<()>,
+    format: Format,
 ) -> u8 {
     if dropped > 0 {
         report.instrument.warnings.push(format!(
@@ -153,6 +156,12 @@ fn conclude(
         None => Ok(()),
     });
     let code = report.exit_code();
+    // Rows have no place for it.
+    if format == Format::Csv {
+        for verdict in report.verdicts().iter().filter(|verdict| !verdict.holds) {
+            complain(&escape::line(&verdict.to_string()));
+        }
+    }
     if let Some(failure) = &report.failure {
         complain(&escape::line(failure));
     }

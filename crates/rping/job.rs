@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::assertion::Assertion;
+
 /// Which layer is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -124,6 +126,8 @@ pub struct Job {
     pub broadcast: bool,
     /// How TCP connections are ended.
     pub close: Close,
+    /// What the run must amount to; decides the exit code.
+    pub assertions: Vec<Assertion>,
     /// Things worth saying about the request itself before anything is sent.
     pub notes: Vec<String>,
 }
@@ -149,6 +153,7 @@ impl Job {
             mark: None,
             broadcast: false,
             close: Close::default(),
+            assertions: Vec::new(),
             notes: Vec::new(),
         }
     }

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod assertion;
 pub mod cli;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -40,6 +41,7 @@ pub use rping_net as net;
 pub use rping_peer as peer;
 pub use rping_stats as stats;
 
+pub use assertion::Assertion;
 pub use job::{Close, Job, Kind, Pace, Stop, Target, UdpProtocol};
 pub use open::OpenError;
 pub use report::{Epoch, Instrument, Report};

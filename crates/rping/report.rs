@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rping_engine::{RunReport, StampSource, TargetReport, Timestamp};
 
+use crate::assertion::Verdict;
 use crate::job::Job;
 
 /// The fixed point between the monotonic clock of the measurement and the wall clock of labels.
@@ -82,7 +83,8 @@ impl Report {
         }
     }
 
-    /// The exit code that the targets earn: 0 all answered, 1 some never replied, 2 some could not be probed at all.
+    /// The exit code: 0 all targets answered and every assertion holds, 1 some never replied or one does not hold, 2 some
+    /// could not be probed at all.
     pub fn exit_code(&self) -> u8 {
         let of = |(target, report): (&crate::job::Target, &TargetReport)| match target.error {
             Some(_) => 2,
@@ -100,8 +102,15 @@ impl Report {
         if self.failure.is_some() {
             2
         } else {
-            targets
+            let broken = self.verdicts().iter().any(|verdict| !verdict.holds);
+            targets.max(u8::from(broken))
         }
+    }
+
+    /// What each of the job's assertions came to.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        let judged = self.job.assertions.iter().map(|assertion| assertion.judge(self));
+        judged.collect()
     }
 
     /// The word for the transmit stamps of all samples: one source's name, or `mixed`; `None` without a reply.

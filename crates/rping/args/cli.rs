@@ -266,6 +266,10 @@ pub(crate) struct ProbeArgs {
         help_heading = "Output"
     )]
     pub(crate) color: Option<ColorWord>,
+    /// What the run must amount to, for every target: 'p99<5ms', 'loss<0.1%', joined by &; repeatable; exit code 1 when it does not hold
+    #[arg(long = "assert", value_name = "EXPR", value_parser = value::assertions, action = clap::ArgAction::Append,
+        help_heading = "Output")]
+    pub(crate) assertions: Vec<value::Assertions>,
     /// The wall clock on each line
     #[arg(long, help_heading = "Output")]
     pub(crate) timestamps: bool,

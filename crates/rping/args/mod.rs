@@ -9,7 +9,7 @@ mod request;
 mod server;
 mod source;
 mod usage;
-mod value;
+pub(crate) mod value;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -162,6 +162,7 @@ fn request(kind: Kind, args: ProbeArgs) -> Result<Request, Usage> {
         mark: args.mark,
         broadcast: args.broadcast,
         all_addresses: args.all_addresses,
+        assertions: args.assertions.into_iter().flat_map(|joined| joined.0).collect(),
         list,
         targets: args.hosts,
         ..Request::new(kind)

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{plain, Family, Source, Usage};
+use crate::assertion::Assertion;
 use crate::job::{Close, Job, Kind, Pace, Stop, Target, UdpProtocol};
 use crate::targets::{self, LocalNet, Resolver, Rules, Spec};
 
@@ -76,6 +77,8 @@ pub struct Request {
     pub all_addresses: bool,
     /// How TCP connections are ended.
     pub close: Close,
+    /// What the run must amount to.
+    pub assertions: Vec<Assertion>,
 }
 
 impl Request {
@@ -101,6 +104,7 @@ impl Request {
             broadcast: false,
             all_addresses: false,
             close: Close::default(),
+            assertions: Vec::new(),
         }
     }
 
@@ -300,6 +304,7 @@ impl Request {
             mark: self.mark,
             broadcast: self.broadcast,
             close: self.close,
+            assertions: self.assertions,
             notes,
         })
     }

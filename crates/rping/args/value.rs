@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::output::Buckets;
+use crate::assertion::Assertion;
 use crate::job::Stop;
 
 /// The longest duration text. A humantime sum of this length with at most [`DIGITS`] digits a term stays far from
@@ -165,6 +166,15 @@ pub(crate) fn buckets(text: &str) -> Result<Buckets, String> {
         bounds.push(bound);
     }
     Ok(Buckets::Bounds(bounds))
+}
+
+/// What one `--assert` asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Assertions(pub(crate) Vec<Assertion>);
+
+/// `--assert`: one or more assertions joined by `&`.
+pub(crate) fn assertions(text: &str) -> Result<Assertions, String> {
+    Assertion::parse(text).map(Assertions)
 }
 
 /// Whether a word after `-H` is its value, not a target: numbers are never targets.

@@ -10,6 +10,7 @@ use rping_engine::{Pace, Stop, TargetReport};
 
 use super::figures::{self, Rtt, Totals};
 use super::{clock, payload_size};
+use crate::assertion::{Value, Verdict};
 use crate::job::{show_ip, Job, Target};
 use crate::report::Report;
 
@@ -29,8 +30,7 @@ pub(super) struct Document<'a> {
     instrument: Instrument<'a>,
     totals: Totals,
     targets: Targets<'a>,
-    /// Nothing decides the exit code but the targets, so far.
-    assertions: [(); 0],
+    assertions: Vec<AssertionDoc>,
 }
 
 #[derive(Serialize)]
@@ -65,6 +65,18 @@ struct Lateness {
     p50: Option<u64>,
     p99: Option<u64>,
     max: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct AssertionDoc {
+    expr: String,
+    holds: bool,
+    /// A time.
+    value_ns: Option<u64>,
+    /// What is no time: a part of 1, a rate per second, a count.
+    value: Option<f64>,
+    target: Option<String>,
+    why: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -163,7 +175,25 @@ impl<'a> Document<'a> {
             },
             totals: Totals::of(report),
             targets: Targets(report),
-            assertions: [],
+            assertions: report.verdicts().into_iter().map(AssertionDoc::of).collect(),
+        }
+    }
+}
+
+impl AssertionDoc {
+    fn of(verdict: Verdict) -> AssertionDoc {
+        let (value_ns, value) = match verdict.value {
+            Some(Value::Time(ns)) => (Some(figures::whole(ns)), None),
+            Some(Value::Ratio(x) | Value::Rate(x) | Value::Count(x)) => (None, Some(x)),
+            None => (None, None),
+        };
+        AssertionDoc {
+            expr: verdict.expr,
+            holds: verdict.holds,
+            value_ns,
+            value,
+            target: verdict.target,
+            why: verdict.why,
         }
     }
 }

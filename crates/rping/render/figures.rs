@@ -115,7 +115,7 @@ impl Totals {
 
 /// The loss that the text shows: as [`Counts::loss_ratio`], and a SYN that had to be sent again is one more packet
 /// sent and lost.
-pub(super) fn loss_with_syns(counts: &Counts) -> Option<f64> {
+pub(crate) fn loss_with_syns(counts: &Counts) -> Option<f64> {
     let sent = counts.sent().saturating_add(counts.syn_lost);
     let lost = counts
         .sent()

@@ -29,10 +29,11 @@ pub mod units;
 pub mod words;
 
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use figures::loss_with_syns;
 pub use text::interim_text;
 
 /// Where renderers write: buffered, so that one record is no system call.

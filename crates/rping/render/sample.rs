@@ -19,11 +19,11 @@ use crate::report::{Epoch, Instrument, Report};
 /// When the monotonic clock's runs begin.
 const START: u64 = 5_000_000_000;
 
-pub(super) fn at(ns: u64) -> Timestamp {
+pub(crate) fn at(ns: u64) -> Timestamp {
     Timestamp::from_nanos(START + ns)
 }
 
-pub(super) fn target(name: Option<&str>, address: &str) -> Target {
+pub(crate) fn target(name: Option<&str>, address: &str) -> Target {
     let address: SocketAddr = address.parse().unwrap();
     Target {
         name: name.map(Into::into),
@@ -33,7 +33,7 @@ pub(super) fn target(name: Option<&str>, address: &str) -> Target {
     }
 }
 
-pub(super) fn unresolved(name: &str, error: &str) -> Target {
+pub(crate) fn unresolved(name: &str, error: &str) -> Target {
     Target {
         name: Some(name.into()),
         address: None,
@@ -42,7 +42,7 @@ pub(super) fn unresolved(name: &str, error: &str) -> Target {
     }
 }
 
-pub(super) fn member(address: &str) -> Target {
+pub(crate) fn member(address: &str) -> Target {
     Target {
         from_block: true,
         ..target(None, address)
@@ -50,13 +50,13 @@ pub(super) fn member(address: &str) -> Target {
 }
 
 /// A run that is being made up: every record is told to the renderer and counted as the engine would.
-pub(super) struct Run {
-    pub(super) report: Report,
-    pub(super) records: Vec<Record>,
+pub(crate) struct Run {
+    pub(crate) report: Report,
+    pub(crate) records: Vec<Record>,
 }
 
 impl Run {
-    pub(super) fn new(kind: Kind, targets: Vec<Target>) -> Run {
+    pub(crate) fn new(kind: Kind, targets: Vec<Target>) -> Run {
         let mut job = Job::new(kind);
         let each = || TargetReport {
             stats: Recorder::full(),
@@ -93,7 +93,7 @@ impl Run {
         }
     }
 
-    pub(super) fn job(mut self, change: impl FnOnce(&mut Job)) -> Run {
+    pub(crate) fn job(mut self, change: impl FnOnce(&mut Job)) -> Run {
         change(Arc::make_mut(&mut self.report.job));
         self
     }
@@ -124,12 +124,12 @@ impl Run {
         self
     }
 
-    pub(super) fn reply(&mut self, target: usize, rtt_ns: u64) -> &mut Run {
+    pub(crate) fn reply(&mut self, target: usize, rtt_ns: u64) -> &mut Run {
         let from = self.origin(target);
         self.reply_from(target, Some(rtt_ns), from, 0)
     }
 
-    pub(super) fn reply_from(
+    pub(crate) fn reply_from(
         &mut self,
         target: usize,
         rtt_ns: Option<u64>,
@@ -154,11 +154,11 @@ impl Run {
         self.settle(target, outcome)
     }
 
-    pub(super) fn lost(&mut self, target: usize) -> &mut Run {
+    pub(crate) fn lost(&mut self, target: usize) -> &mut Run {
         self.settle(target, Outcome::Lost)
     }
 
-    pub(super) fn rejected(&mut self, target: usize, refusal: Refusal) -> &mut Run {
+    pub(crate) fn rejected(&mut self, target: usize, refusal: Refusal) -> &mut Run {
         self.settle(
             target,
             Outcome::Rejected {
@@ -168,11 +168,11 @@ impl Run {
         )
     }
 
-    pub(super) fn not_sent(&mut self, target: usize, refusal: Refusal) -> &mut Run {
+    pub(crate) fn not_sent(&mut self, target: usize, refusal: Refusal) -> &mut Run {
         self.settle(target, Outcome::NotSent(refusal))
     }
 
-    pub(super) fn aside(&mut self, target: usize, seq: Option<u64>, aside: Aside) -> &mut Run {
+    pub(crate) fn aside(&mut self, target: usize, seq: Option<u64>, aside: Aside) -> &mut Run {
         let counts = &mut self.report.run.targets[target].counts;
         match aside {
             Aside::Late(_) => counts.late += 1,
@@ -205,7 +205,7 @@ impl Run {
     }
 
     /// All of what a renderer writes.
-    pub(super) fn shown(&self, options: &OutputOptions) -> String {
+    pub(crate) fn shown(&self, options: &OutputOptions) -> String {
         let written = Shared::default();
         let job = Arc::clone(&self.report.job);
         let mut render = renderer(options, Arc::clone(&job), Box::new(written.clone()), false);
@@ -267,7 +267,7 @@ impl Count for TargetReport {
     }
 }
 
-pub(super) fn icmp_refusal(reason: Reason, from: &str, icmp: (u8, u8)) -> Refusal {
+pub(crate) fn icmp_refusal(reason: Reason, from: &str, icmp: (u8, u8)) -> Refusal {
     Refusal {
         from: Some(Origin::Ip(from.parse().unwrap())),
         icmp: Some(icmp),
@@ -277,10 +277,10 @@ pub(super) fn icmp_refusal(reason: Reason, from: &str, icmp: (u8, u8)) -> Refusa
 
 /// A writer whose text can be read while a renderer owns it.
 #[derive(Clone, Default)]
-pub(super) struct Shared(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Shared(Arc<Mutex<Vec<u8>>>);
 
 impl Shared {
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }

@@ -280,6 +280,11 @@ pub(super) fn closing(out: &mut Out, style: Style, report: &Report) -> io::Resul
         write!(out, " max {}", time(max))?;
     }
     writeln!(out)?;
+    for verdict in report.verdicts() {
+        let line = verdict.to_string();
+        let shown = style.paint_if(!verdict.holds, Tone::Bad, Escaped(&line));
+        writeln!(out, "assertion {shown}")?;
+    }
     for warning in report
         .instrument
         .warnings
