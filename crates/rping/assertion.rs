@@ -77,8 +77,11 @@ enum Relation {
 const FORM: &str =
     "write a figure, a relation and a bound, such as p99<5ms, loss<0.1%, max<=20ms, jitter<2ms, rate>900 or duplicates==0";
 
+/// A counter's name and where it stands.
+type Counter = (&'static str, fn(&Counts) -> u64);
+
 /// The counters that can be held against a bound.
-const COUNTS: [(&str, fn(&Counts) -> u64); 9] = [
+const COUNTS: [Counter; 9] = [
     ("received", |c| c.received),
     ("rejected", |c| c.rejected),
     ("lost", |c| c.lost),

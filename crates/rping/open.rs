@@ -54,17 +54,23 @@ fn source(job: &Job) -> Option<SocketAddr> {
         .map(|ip| SocketAddr::new(ip, job.source_port.unwrap_or(0)))
 }
 
-fn net_options(job: &Job, settings: &Settings) -> rping_net::Options {
-    rping_net::Options {
-        source: source(job),
-        interface: job.interface.clone(),
-        ttl: job.ttl,
-        dscp: job.dscp,
-        df: job.df,
-        mark: job.mark,
-        broadcast: job.broadcast,
-        transmit_stamps: settings.tx_stamps,
-        ..rping_net::Options::default()
+fn probe_options(job: &Job, settings: &Settings) -> rping_net::ProbeOptions {
+    rping_net::ProbeOptions {
+        net: rping_net::Options {
+            source: source(job),
+            interface: job.interface.clone(),
+            ttl: job.ttl,
+            dscp: job.dscp,
+            df: job.df,
+            mark: job.mark,
+            broadcast: job.broadcast,
+            transmit_stamps: settings.tx_stamps,
+            ..rping_net::Options::default()
+        },
+        size: job.size,
+        pacing: settings.pacing,
+        linger: settings.linger,
+        waker: settings.waker.clone(),
     }
 }
 
@@ -80,13 +86,7 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
     }
     match job.kind {
         Kind::Icmp => {
-            let options = rping_icmp::Options {
-                net: net_options(&job, settings),
-                size: job.size,
-                pacing: settings.pacing,
-                linger: settings.linger,
-                waker: settings.waker.clone(),
-            };
+            let options = probe_options(&job, settings);
             let probe = rping_icmp::IcmpProbe::open(&addresses, &options).map_err(OpenError::from)?;
             let pacing = probe.pacing();
             scout(job, probe, pacing, go)
@@ -110,13 +110,7 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
             scout(job, probe, pacing, go)
         }
         Kind::Udp(protocol) => {
-            let options = rping_udp::Options {
-                net: net_options(&job, settings),
-                size: job.size,
-                pacing: settings.pacing,
-                linger: settings.linger,
-                waker: settings.waker.clone(),
-            };
+            let options = probe_options(&job, settings);
             let protocol = match protocol {
                 UdpProtocol::Auto => rping_udp::Protocol::Auto,
                 UdpProtocol::Echo => rping_udp::Protocol::Echo,

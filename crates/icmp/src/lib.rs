@@ -10,7 +10,8 @@ mod message;
 mod probe;
 mod reader;
 
-pub use probe::{IcmpProbe, Options, SocketKind};
+pub use probe::{IcmpProbe, SocketKind};
+pub use rping_net::ProbeOptions as Options;
 
 /// The largest payloads: 65 535 octets less the headers that count into that (RFC 791 section 3.1, RFC 8200 section 3).
 pub const MAX_SIZE_V4: usize = 65_507;

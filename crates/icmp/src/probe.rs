@@ -2,47 +2,15 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use rping_engine::{
-    Arrival, Departure, Drained, Event, Outgoing, Probe, Reason, Refusal, Sequence, Silence, TargetId,
-    Timestamp,
-};
+use rping_engine::{Arrival, Departure, Drained, Outgoing, Probe, Sequence, Silence, TargetId, Timestamp};
 use rping_net::datagram::Kind;
-use rping_net::{Datagram, Fan, Identifiers, Pacing, StampKeeper, Surroundings, Targets, Waiter, Waker};
+use rping_net::{Datagram, Exchange, Fan, Identifiers, Pacing, ProbeOptions, StampKeeper, Targets};
 use rping_wire::probe_payload::{self, HEADER_LEN};
 
 use crate::message::{self, Echo, HEADER};
 use crate::reader::{Keys, Mark, Reader, ID_BITS};
 use crate::{Error, MAX_SIZE_V4, MAX_SIZE_V6};
-
-/// What can be asked of an ICMP probe.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where packets leave from, and their header fields. [`rping_net::Options::payload`] is set by the probe.
-    pub net: rping_net::Options,
-    /// Payload, bytes. Under 16 there is no room for sequence number and nonce: answers are then matched by address,
-    /// identifier and sequence field alone.
-    pub size: usize,
-    /// How the time until the next send is spent.
-    pub pacing: Pacing,
-    /// How long to look for answers without sleeping, see [`Waiter::set_linger`].
-    pub linger: Duration,
-    /// Ends a wait from another thread.
-    pub waker: Option<Waker>,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            net: rping_net::Options::default(),
-            size: 32,
-            pacing: Pacing::Precise,
-            linger: Duration::ZERO,
-            waker: None,
-        }
-    }
-}
 
 /// Which kind of socket the system granted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,11 +24,8 @@ pub enum SocketKind {
 /// ICMP echo to many targets.
 #[derive(Debug)]
 pub struct IcmpProbe {
-    fan: Fan,
+    exchange: Exchange,
     reader: Reader,
-    surroundings: Surroundings,
-    waiter: Waiter,
-    _keeper: StampKeeper,
 }
 
 impl IcmpProbe {
@@ -70,7 +35,7 @@ impl IcmpProbe {
     /// # Errors
     /// [`rping_net::Error::NoIcmpPermission`] where neither is allowed, [`Error::TooLarge`], and whatever else keeps a
     /// socket from being made as asked.
-    pub fn open(targets: &[SocketAddr], options: &Options) -> Result<IcmpProbe, Error> {
+    pub fn open(targets: &[SocketAddr], options: &ProbeOptions) -> Result<IcmpProbe, Error> {
         if targets.is_empty() {
             return Err(Error::NoTargets);
         }
@@ -115,19 +80,9 @@ impl IcmpProbe {
             Ok::<_, Error>(socket)
         })?;
         fan.prepare(|slot| probe_payload::write(&mut slot[HEADER..], 0, 0));
-        let mut waiter = Waiter::new(options.pacing);
-        if let Some(waker) = &options.waker {
-            waiter = waiter.with_waker(waker.clone());
-        }
-        waiter.set_linger(options.linger);
         let reader = Reader::new(marks, keys, options.size, options.net.broadcast);
-        Ok(IcmpProbe {
-            fan,
-            reader,
-            surroundings: Surroundings::new(),
-            waiter,
-            _keeper: keeper,
-        })
+        let exchange = Exchange::new(keeper, fan, options);
+        Ok(IcmpProbe { exchange, reader })
     }
 
     /// Which kind of socket the system granted.
@@ -153,7 +108,7 @@ impl IcmpProbe {
 
     /// The pacing in effect.
     pub fn pacing(&self) -> Pacing {
-        self.waiter.pacing()
+        self.exchange.pacing()
     }
 
     /// Answers from addresses that are no target of a run of several: they could not be counted under any.
@@ -191,67 +146,36 @@ impl Probe for IcmpProbe {
     type Error = Error;
 
     fn send(&mut self, due: &[Outgoing], left: &mut Vec<Departure>) -> Result<(), Error> {
-        let before = left.len();
         let (marks, keys) = (self.reader.marks(), self.reader.keys());
-        self.fan.send(due, left, |slot, out| {
+        self.exchange.send(due, left, |slot, out| {
             marks
                 .get(slot.socket)
                 .map_or(0, |&mark| write(slot.bytes, mark, keys, out))
         });
-        let targets = self.fan.targets();
-        self.surroundings
-            .refine_departures(left.get_mut(before..).unwrap_or_default(), |target| {
-                targets.get(target).map(|target| target.address.ip())
-            });
         Ok(())
     }
 
     fn recv(&mut self, until: Timestamp, arrived: &mut Vec<Arrival>) -> Result<Drained, Error> {
-        let IcmpProbe {
-            fan,
-            reader,
-            surroundings,
-            waiter,
-            ..
-        } = self;
-        let before = arrived.len();
-        let drained = fan.receive(waiter, until, |targets, socket, incoming| {
-            let arrival = reader.read(targets, socket, incoming, |address| surroundings.is_own(address));
-            if let Some(Arrival { target, event, .. }) = arrival {
-                match event {
-                    Event::Reply(_) | Event::Rejected(..) => targets.set_heard(target, true),
-                    Event::NotSent(..) => targets.set_heard(target, false),
-                    _ => {}
-                }
-            }
-            arrived.extend(arrival);
+        let IcmpProbe { exchange, reader } = self;
+        let drained = exchange.receive(until, arrived, |targets, socket, incoming, here| {
+            reader.read(targets, socket, incoming, |address| here.is_own(address))
         })?;
-        let targets = fan.targets();
-        surroundings.refine_arrivals(arrived.get_mut(before..).unwrap_or_default(), |target| {
-            targets.get(target).map(|target| target.address.ip())
-        });
         Ok(drained)
     }
 
     fn silent(&mut self, target: TargetId, _seq: Sequence, stamped: bool) -> Silence {
-        let address = self.fan.targets().get(target).map(|target| target.address.ip());
-        if stamped || !address.is_some_and(|address| self.surroundings.is_unresolved(address)) {
-            return Silence::Lost;
-        }
-        self.fan.targets_mut().set_heard(target, false);
-        let refusal = Refusal::of(Reason::NoNeighbour);
-        Silence::NotSent(address.map_or(refusal, |address| self.surroundings.refine(address, refusal)))
+        self.exchange.silent(target, stamped)
     }
 
     fn holds(&self) -> bool {
-        self.waiter.may_hold()
+        self.exchange.holds()
     }
 
     fn local_drops(&self) -> u64 {
-        self.fan.drops()
+        self.exchange.local_drops()
     }
 
     fn clock_steps(&self) -> u64 {
-        self.fan.clock_steps()
+        self.exchange.clock_steps()
     }
 }

@@ -12,6 +12,7 @@ mod cmsg;
 pub mod datagram;
 mod error;
 pub mod errqueue;
+mod exchange;
 mod fan;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -35,6 +36,7 @@ pub mod wait;
 pub use clock::Clock;
 pub use datagram::{Datagram, Packet};
 pub use error::Error;
+pub use exchange::{Exchange, ProbeOptions};
 pub use fan::{Fan, Role, Slot};
 pub use incoming::{internet_checksum, receive_from_any, Incoming, Received};
 pub use keeper::StampKeeper;

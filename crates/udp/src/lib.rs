@@ -5,7 +5,8 @@ mod echo;
 mod probe;
 mod stamp;
 
-pub use probe::{Options, Protocol, UdpProbe};
+pub use probe::{Protocol, UdpProbe};
+pub use rping_net::ProbeOptions as Options;
 
 /// The largest payloads of UDP: 65 535 octets less its header, and less IPv4's, which counts into that.
 pub const MAX_SIZE_V4: usize = 65_507;

@@ -2,14 +2,13 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use rping_engine::{
-    Answer, Arrival, Departure, Drained, Event, Origin, Outgoing, Probe, Reason, Refusal, SeqRef, Sequence,
-    Silence, TargetId, Timestamp,
+    Answer, Arrival, Departure, Drained, Event, Origin, Outgoing, Probe, SeqRef, Sequence, Silence, TargetId,
+    Timestamp,
 };
 use rping_net::errqueue::Verdict;
-use rping_net::{Clock, Datagram, Fan, Incoming, Pacing, StampKeeper, Surroundings, Targets, Waiter, Waker};
+use rping_net::{Clock, Datagram, Exchange, Fan, Incoming, Pacing, ProbeOptions, StampKeeper, Targets};
 use rping_wire::probe_payload::NonceKey;
 use rping_wire::stamp::BASE_LEN;
 
@@ -31,33 +30,6 @@ pub enum Protocol {
     Stamp,
 }
 
-/// What can be asked of a UDP probe.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where packets leave from, and their header fields. [`rping_net::Options::payload`] is set by the probe.
-    pub net: rping_net::Options,
-    /// Payload, bytes: echo takes at least [`MIN_SIZE`], STAMP sends at least 44.
-    pub size: usize,
-    /// How the time until the next send is spent.
-    pub pacing: Pacing,
-    /// How long to look for answers without sleeping, see [`Waiter::set_linger`].
-    pub linger: Duration,
-    /// Ends a wait from another thread.
-    pub waker: Option<Waker>,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            net: rping_net::Options::default(),
-            size: 32,
-            pacing: Pacing::Precise,
-            linger: Duration::ZERO,
-            waker: None,
-        }
-    }
-}
-
 /// What a datagram turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Found {
@@ -69,12 +41,9 @@ pub(crate) enum Found {
 /// UDP echo or STAMP to many targets.
 #[derive(Debug)]
 pub struct UdpProbe {
-    fan: Fan,
+    exchange: Exchange,
     speech: Speech,
-    surroundings: Surroundings,
     strangers: u64,
-    waiter: Waiter,
-    _keeper: StampKeeper,
 }
 
 /// What it takes to write a probe and to understand its answer.
@@ -101,7 +70,11 @@ impl UdpProbe {
     ///
     /// # Errors
     /// [`Error::TooSmall`], [`Error::TooLarge`], and whatever keeps a socket from being made as asked.
-    pub fn open(targets: &[SocketAddr], protocol: Protocol, options: &Options) -> Result<UdpProbe, Error> {
+    pub fn open(
+        targets: &[SocketAddr],
+        protocol: Protocol,
+        options: &ProbeOptions,
+    ) -> Result<UdpProbe, Error> {
         let size = options.size;
         if targets.is_empty() {
             return Err(Error::NoTargets);
@@ -141,25 +114,16 @@ impl UdpProbe {
                 },
             )
         })?;
-        let mut waiter = Waiter::new(options.pacing);
-        if let Some(waker) = &options.waker {
-            waiter = waiter.with_waker(waker.clone());
-        }
-        waiter.set_linger(options.linger);
-        let surroundings = Surroundings::new();
         Ok(UdpProbe {
-            fan,
+            exchange: Exchange::new(keeper, fan, options),
             speech,
-            surroundings,
             strangers: 0,
-            waiter,
-            _keeper: keeper,
         })
     }
 
     /// The pacing in effect.
     pub fn pacing(&self) -> Pacing {
-        self.waiter.pacing()
+        self.exchange.pacing()
     }
 
     /// Datagrams from addresses that are no target of a run of several: they could not be counted under any.
@@ -296,78 +260,43 @@ impl Probe for UdpProbe {
     type Error = Error;
 
     fn send(&mut self, due: &[Outgoing], left: &mut Vec<Departure>) -> Result<(), Error> {
-        let before = left.len();
         // What is handed over ahead of time leaves when it is due.
         let leaves = due.iter().fold(Clock.now(), |latest, out| latest.max(out.due));
         let wall = u64::try_from(Clock.wall_nanos(leaves)).unwrap_or(0);
         let speech = self.speech;
-        self.fan.send(due, left, |slot, out| {
+        self.exchange.send(due, left, |slot, out| {
             speech.write(slot.bytes, slot.to, out, wall)
         });
-        let targets = self.fan.targets();
-        self.surroundings
-            .refine_departures(left.get_mut(before..).unwrap_or_default(), |target| {
-                targets.get(target).map(|target| target.address.ip())
-            });
         Ok(())
     }
 
     fn recv(&mut self, until: Timestamp, arrived: &mut Vec<Arrival>) -> Result<Drained, Error> {
         let UdpProbe {
-            fan,
+            exchange,
             speech,
-            surroundings,
             strangers,
-            waiter,
-            ..
         } = self;
-        let before = arrived.len();
-        let drained = fan.receive(waiter, until, |targets, _, incoming| {
-            let arrival = speech.arrival(targets, incoming, |address| surroundings.is_own(address));
-            match arrival {
-                Some(Arrival {
-                    target,
-                    event: Event::Reply(_) | Event::Rejected(..),
-                    ..
-                }) => {
-                    targets.set_heard(target, true);
-                }
-                Some(Arrival {
-                    target,
-                    event: Event::NotSent(..),
-                    ..
-                }) => targets.set_heard(target, false),
-                None if matches!(incoming, Incoming::Packet(_)) => *strangers += 1,
-                _ => {}
-            }
-            arrived.extend(arrival);
+        let drained = exchange.receive(until, arrived, |targets, _, incoming, here| {
+            let arrival = speech.arrival(targets, incoming, |address| here.is_own(address));
+            *strangers += u64::from(arrival.is_none() && matches!(incoming, Incoming::Packet(_)));
+            arrival
         })?;
-        let targets = fan.targets();
-        surroundings.refine_arrivals(arrived.get_mut(before..).unwrap_or_default(), |target| {
-            targets.get(target).map(|target| target.address.ip())
-        });
         Ok(drained)
     }
 
     fn silent(&mut self, target: TargetId, _seq: Sequence, stamped: bool) -> Silence {
-        let address = self.fan.targets().get(target).map(|target| target.address.ip());
-        if stamped || !address.is_some_and(|address| self.surroundings.is_unresolved(address)) {
-            return Silence::Lost;
-        }
-        self.fan.targets_mut().set_heard(target, false);
-        let refusal = Refusal::of(Reason::NoNeighbour);
-        Silence::NotSent(address.map_or(refusal, |address| self.surroundings.refine(address, refusal)))
+        self.exchange.silent(target, stamped)
     }
 
     fn holds(&self) -> bool {
-        self.waiter.may_hold()
+        self.exchange.holds()
     }
 
     fn local_drops(&self) -> u64 {
-        self.fan.drops()
+        self.exchange.local_drops()
     }
 
     fn clock_steps(&self) -> u64 {
-        self.fan.clock_steps()
+        self.exchange.clock_steps()
     }
 }
