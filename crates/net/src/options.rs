@@ -30,8 +30,19 @@ pub struct Options {
     pub transmit_stamps: bool,
     /// Tell for each packet which address it was sent to and its TOS byte: what a reflector needs.
     pub tell_destination: bool,
+    /// Share the local port with other sockets of ours.
+    pub share_port: Option<SharePort>,
     /// The longest payload that is expected, bytes. What is longer arrives cut and is said to be.
     pub payload: usize,
+}
+
+/// How a local port is shared (`SO_REUSEPORT`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SharePort {
+    /// Opened first: gets whatever is for no other.
+    ForAll,
+    /// To be connected to one peer: gets what comes from there.
+    ForOne,
 }
 
 impl Default for Options {
@@ -48,6 +59,7 @@ impl Default for Options {
             receive_buffer: 4 << 20,
             transmit_stamps: true,
             tell_destination: false,
+            share_port: None,
             payload: 1500,
         }
     }
@@ -86,6 +98,9 @@ impl Options {
             sys::set(fd, libc::SOL_SOCKET, libc::SO_MARK, &mark).map_err(Error::os(
                 "set the firewall mark (needs CAP_NET_ADMIN or CAP_NET_RAW)",
             ))?;
+        }
+        if let Some(role) = self.share_port {
+            share_port(socket, role).map_err(Error::os("share the local port"))?;
         }
         if self.broadcast {
             socket.set_broadcast(true).map_err(Error::os("allow broadcast"))?;
@@ -152,6 +167,32 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// Until a socket of the group is connected it would get its share of everybody's packets: the program that chooses
+/// among those that are not always picks the first.
+fn share_port(socket: &socket2::Socket, role: SharePort) -> std::io::Result<()> {
+    socket.set_reuse_port(true)?;
+    if role == SharePort::ForOne {
+        return Ok(());
+    }
+    let first = [libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    }];
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: first.as_ptr().cast_mut(),
+    };
+    // The kernel copies the program, which `first` keeps alive meanwhile.
+    sys::set(
+        socket.as_fd(),
+        libc::SOL_SOCKET,
+        libc::SO_ATTACH_REUSEPORT_CBPF,
+        &program,
+    )
 }
 
 const NOWHERE: libc::in_addr = libc::in_addr { s_addr: 0 };

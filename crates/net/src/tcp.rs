@@ -152,6 +152,39 @@ pub struct TcpInfo {
     pub rtt: Option<Duration>,
     /// How many segments (SYNs, before the handshake is done) were sent again, failed attempts included.
     pub retransmits: u32,
+    /// The sender's congestion window, bytes.
+    pub congestion_window: u64,
+    /// The maximum segment size in use toward the peer, bytes.
+    pub mss: u32,
+}
+
+/// What the kernel's TCP knows of the connection behind `socket`; `None` if it does not tell.
+pub fn info(socket: BorrowedFd<'_>) -> Option<TcpInfo> {
+    const ESTABLISHED: u8 = 1;
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: `info` and `length` are valid for writes, and `length` says the size of `info`.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if got < 0 {
+        return None;
+    }
+    // SAFETY: all of it was zeroed, of which every field's type allows any bits; the kernel wrote a prefix.
+    let info = unsafe { info.assume_init() };
+    Some(TcpInfo {
+        established: info.tcpi_state == ESTABLISHED,
+        rtt: (info.tcpi_rtt > 0).then(|| Duration::from_micros(u64::from(info.tcpi_rtt))),
+        retransmits: info.tcpi_total_retrans,
+        congestion_window: u64::from(info.tcpi_snd_cwnd).saturating_mul(u64::from(info.tcpi_snd_mss)),
+        mss: info.tcpi_snd_mss,
+    })
 }
 
 impl Connection {
@@ -213,29 +246,7 @@ impl Connection {
 
     /// The kernel's figures; `None` if it does not tell.
     pub fn info(&self) -> Option<TcpInfo> {
-        const ESTABLISHED: u8 = 1;
-        let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
-        let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
-        // SAFETY: `info` and `length` are valid for writes, and `length` says the size of `info`.
-        let got = unsafe {
-            libc::getsockopt(
-                self.0.as_raw_fd(),
-                libc::IPPROTO_TCP,
-                libc::TCP_INFO,
-                info.as_mut_ptr().cast(),
-                &raw mut length,
-            )
-        };
-        if got < 0 {
-            return None;
-        }
-        // SAFETY: all of it was zeroed, of which every field's type allows any bits; the kernel wrote a prefix.
-        let info = unsafe { info.assume_init() };
-        Some(TcpInfo {
-            established: info.tcpi_state == ESTABLISHED,
-            rtt: (info.tcpi_rtt > 0).then(|| Duration::from_micros(u64::from(info.tcpi_rtt))),
-            retransmits: info.tcpi_total_retrans,
-        })
+        info(self.as_fd())
     }
 
     /// The error number that ended the connect, if one did; asking takes it away.

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use rping_engine::{Left, Timestamp, BATCH};
 use rping_net::{
-    receive_from_any, Clock, Datagram, Incoming, Options, Pacing, Packet, Received, StampKeeper,
+    receive_from_any, Clock, Datagram, Incoming, Options, Pacing, Packet, Received, SharePort, StampKeeper,
     Surroundings, Waiter, Waker,
 };
 use rping_wire::stamp::{self, ErrorEstimate, NtpTimestamp, Reflection};
 
+use crate::claims::Claims;
 use crate::Error;
 
 /// The largest UDP payload.
@@ -65,6 +66,7 @@ pub struct Reflector {
     surroundings: Surroundings,
     answers: Answers,
     handle: Handle,
+    claims: Option<Claims>,
     _keeper: StampKeeper,
 }
 
@@ -79,6 +81,7 @@ impl Reflector {
             source: Some(source),
             transmit_stamps: false,
             tell_destination: true,
+            share_port: Some(SharePort::ForAll),
             payload: LARGEST,
             ..Options::default()
         };
@@ -100,8 +103,15 @@ impl Reflector {
                 shared: Arc::default(),
                 waker,
             },
+            claims: None,
             _keeper: keeper,
         })
+    }
+
+    /// Offers what is no test packet and holds four octets, which is how iperf3 begins a UDP stream, to the tests that
+    /// wait for one.
+    pub(crate) fn set_claims(&mut self, claims: Claims) {
+        self.claims = Some(claims);
     }
 
     /// Where it listens.
@@ -131,6 +141,7 @@ impl Reflector {
                 surroundings,
                 answers,
                 handle,
+                claims,
                 ..
             } = self;
             answers.clear();
@@ -141,7 +152,11 @@ impl Reflector {
                 let to_itself =
                     own_ports.contains(&request.from.port()) && surroundings.is_own(request.from.ip());
                 let ours = request.to.is_some_and(|(to, _)| surroundings.is_own(to));
-                if to_itself || !ours || !answers.add(socket, request) {
+                let claimed = || {
+                    let is_sign = request.payload.len() == 4 && may_be_answered(request.from);
+                    is_sign && claims.as_ref().is_some_and(|claims| claims.offer(request))
+                };
+                if to_itself || !ours || !(answers.add(socket, request) || claimed()) {
                     handle.shared.dropped.fetch_add(1, Ordering::Relaxed);
                 }
             })?;

@@ -5,9 +5,11 @@
 //!
 //! - [`stamp`]: RFC 8762's test packets, unauthenticated mode, both ends;
 //! - [`probe_payload`]: what ICMP and UDP echo probes carry, and what became of it on the way;
+//! - [`iperf`]: the bytes around iperf3's JSON;
 //! - [`quoted`]: the packet that an ICMP error quotes.
 #![forbid(unsafe_code)]
 
+pub mod iperf;
 pub mod probe_payload;
 pub mod quoted;
 pub mod stamp;
