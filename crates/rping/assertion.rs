@@ -1,5 +1,9 @@
 //! What a run must amount to: `p99<5ms`, `loss<0.1%`. It decides the exit code, so that a script need read no figures.
 
+mod throughput;
+
+pub use throughput::Throughput;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -9,7 +13,7 @@ use crate::args::shown;
 use crate::args::value;
 use crate::job::Target;
 use crate::render::loss_with_syns;
-use crate::render::units::{Percent, Time};
+use crate::render::units::{Bits, Percent, Time};
 use crate::report::Report;
 
 /// One figure held against one bound. It holds when it holds for every target.
@@ -46,6 +50,8 @@ pub enum Value {
     Ratio(f64),
     /// Per second.
     Rate(f64),
+    /// Bits per second.
+    Bits(f64),
     /// How many.
     Count(f64),
 }
@@ -301,7 +307,7 @@ fn quantile(text: &str) -> Option<f64> {
 impl Value {
     fn number(self) -> f64 {
         match self {
-            Value::Time(x) | Value::Ratio(x) | Value::Rate(x) | Value::Count(x) => x,
+            Value::Time(x) | Value::Ratio(x) | Value::Rate(x) | Value::Bits(x) | Value::Count(x) => x,
         }
     }
 }
@@ -312,6 +318,7 @@ impl fmt::Display for Value {
             Value::Time(ns) => Time(ns.round() as u64).fmt(f),
             Value::Ratio(ratio) => Percent(ratio).fmt(f),
             Value::Rate(rate) => write!(f, "{rate:.1}/s"),
+            Value::Bits(rate) => Bits(rate).fmt(f),
             Value::Count(n) => write!(f, "{n}"),
         }
     }

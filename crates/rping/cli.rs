@@ -29,6 +29,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(match args::parse(argv.into_iter()) {
         Ok(Invocation::Print(text)) => print_text(&text),
         Ok(Invocation::Probe { request, output }) => probe(request, output),
+        Ok(Invocation::Bandwidth(request)) => crate::bandwidth::run(request),
         Ok(Invocation::Server(server)) => crate::server::run(&server),
         Err(usage) => complain(&usage.to_string()),
     })

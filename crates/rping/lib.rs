@@ -21,6 +21,7 @@
 
 pub mod args;
 pub mod assertion;
+mod bandwidth;
 pub mod cli;
 #[doc(hidden)]
 pub mod fuzzing;

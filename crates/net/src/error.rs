@@ -54,6 +54,16 @@ impl Error {
         }
     }
 
+    /// Whether the other side refused a connection.
+    pub fn is_refused(&self) -> bool {
+        self.errno() == Some(libc::ECONNREFUSED)
+    }
+
+    /// Whether the other side said nothing until the time was up.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Error::Os { source, .. } if source.kind() == io::ErrorKind::TimedOut)
+    }
+
     /// The operating system's error number behind it, where there is one.
     pub fn errno(&self) -> Option<i32> {
         match self {

@@ -85,6 +85,23 @@ pub fn interface_index(name: &str) -> Result<u32> {
     }
 }
 
+/// The path MTU toward `to` as this host knows it now, bytes; `None` without a route.
+pub fn path_mtu(to: SocketAddr) -> Option<u32> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(to),
+        socket2::Type::DGRAM.cloexec(),
+        None,
+    )
+    .ok()?;
+    socket.connect(&to.into()).ok()?;
+    let (level, name) = if to.is_ipv6() {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU)
+    };
+    u32::try_from(sys::get_int(socket.as_fd(), level, name).ok()?).ok()
+}
+
 impl Options {
     /// Applies everything but the bind to a socket of this family.
     pub(crate) fn apply(&self, socket: &socket2::Socket, v6: bool) -> Result<()> {

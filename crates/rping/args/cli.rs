@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use super::bandwidth::BandwidthArgs;
 use super::output::{Buckets, Color, Format};
 use super::source::{Family, Source};
 use super::{help, value};
@@ -38,8 +39,11 @@ pub(crate) enum Command {
     /// ARP request (IPv4) or NDP neighbour solicitation (IPv6) to hosts on the same link
     #[command(visible_alias = "neigh", override_usage = "rping arp [FLAGS] HOST…", after_help = help::ARP)]
     Arp(ProbeArgs),
-    /// The far end of rping udp: a STAMP reflector for many clients at once
-    #[command(override_usage = "rping server [BIND[:PORT]]", after_help = help::SERVER)]
+    /// Throughput over TCP or UDP, in either direction or both, against `rping server` or iperf3's server
+    #[command(visible_alias = "bw", override_usage = "rping bandwidth [FLAGS] HOST[:PORT]", after_help = help::BANDWIDTH)]
+    Bandwidth(BandwidthArgs),
+    /// The far end of every two-ended test: STAMP, and iperf3's protocol, for many clients at once
+    #[command(override_usage = "rping server [FLAGS] [BIND[:PORT]]", after_help = help::SERVER)]
     Server(ServerArgs),
 }
 
@@ -78,6 +82,24 @@ pub(crate) struct ServerArgs {
     /// Address and port to listen on: 10.0.0.1, [::1]:5201, :5201 [default: every address, port 5201]
     #[arg(value_name = "BIND[:PORT]")]
     pub(crate) bind: Option<String>,
+    /// Tests at once [default: 64]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_tests: Option<u64>,
+    /// Tests at once from one address, or one /64 of IPv6 [default: 16]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_tests_per_source: Option<u64>,
+    /// Parallel streams of a test in each direction, up to 128 [default: 128]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_streams: Option<u64>,
+    /// How long a test may be [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = value::duration, help_heading = "Limits")]
+    pub(crate) max_duration: Option<Duration>,
+    /// Bits per second that a client may ask for of one stream; k = 1000 [default: 1000g]
+    #[arg(long, value_name = "BITS", value_parser = value::bits, help_heading = "Limits")]
+    pub(crate) max_bitrate: Option<u64>,
+    /// Connections that have not said yet what they want [default: 4096]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_connections: Option<u64>,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]

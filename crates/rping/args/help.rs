@@ -14,6 +14,7 @@ Examples:
                                           a hundred connects, one after another, histogram only
   rping icmp 10.0.0.0/24 -n 1             who answers in this block
   rping udp host --json                   STAMP to `rping server` there, figures for a script
+  rping bandwidth host                    throughput to `rping server` or iperf3 -s there
 
 `rping COMMAND --help` explains every flag.
 Exit code: 0 every target replied, 1 some target never did, 2 it could not be done.";
@@ -53,6 +54,15 @@ Examples:
   rping arp 10.0.0.1                      does the gateway answer, and with which MAC?
   rping arp -I eth0 fe80::1               IPv6: neighbour solicitation
   rping arp 10.0.0.0/24 -n 1              who is on this link, firewalled or not";
+
+pub(crate) const BANDWIDTH: &str = "\
+The server is `rping server` or iperf3 -s there. Both ends' figures are shown; a rate is what was received.
+
+Examples:
+  rping bandwidth host                    TCP to the host for 10 s, after a second of start-up
+  rping bw host -r -P 4                   four streams from the host
+  rping bw host --bidir -n 30s -o json    both directions at once, figures for a script
+  rping bw host -u -b 100m -l 1400        UDP at 100 Mbit/s: loss, reordering, jitter";
 
 pub(crate) const SERVER: &str = "\
 Examples:

@@ -2,6 +2,7 @@
 //! [`Job`](crate::job::Job). Parsing does no work: nothing is opened, resolved or sent before the request stands.
 
 mod argv;
+mod bandwidth;
 mod cli;
 mod help;
 pub mod output;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::FromArgMatches;
 
+pub use bandwidth::{BandwidthRequest, Show};
 pub use cli::command;
 pub use output::OutputOptions;
 pub use request::{List, Request};
@@ -43,6 +45,8 @@ pub enum Invocation {
         /// How results are shown.
         output: OutputOptions,
     },
+    /// Throughput.
+    Bandwidth(BandwidthRequest),
     /// The far end of two-ended tests.
     Server(ServerArgs),
     /// Help or the version, for standard output; exit code 0.
@@ -97,7 +101,8 @@ pub fn parse(argv: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> 
         Ok((request, output))
     };
     let (request, output) = match cli.command {
-        Command::Server(args) => return server::parse(args.bind.as_deref()).map(Invocation::Server),
+        Command::Server(args) => return server::parse(&args).map(Invocation::Server),
+        Command::Bandwidth(args) => return bandwidth::parse(args).map(Invocation::Bandwidth),
         Command::Icmp(args) => probe(Kind::Icmp, args),
         Command::Arp(args) => probe(Kind::Arp, args),
         Command::Udp(args) => probe(

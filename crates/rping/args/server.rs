@@ -1,6 +1,9 @@
 //! Where the server listens.
 
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use rping_peer::Limits;
 
 use super::{shown, Usage};
 use crate::targets::{is_number, parse_port, Host, LocalNet, Resolver, Spec, PATIENCE};
@@ -15,6 +18,8 @@ pub struct ServerArgs {
     pub bind: Option<String>,
     /// The port, TCP and UDP. Default 5201.
     pub port: u16,
+    /// What is allowed to clients.
+    pub limits: Limits,
 }
 
 impl Default for ServerArgs {
@@ -22,6 +27,7 @@ impl Default for ServerArgs {
         ServerArgs {
             bind: None,
             port: PORT,
+            limits: Limits::default(),
         }
     }
 }
@@ -62,8 +68,54 @@ impl ServerArgs {
     }
 }
 
+/// Reads what was typed.
+pub(super) fn parse(args: &super::cli::ServerArgs) -> Result<ServerArgs, Usage> {
+    let ServerArgs { bind, port, .. } = parse_bind(args.bind.as_deref())?;
+    Ok(ServerArgs {
+        bind,
+        port,
+        limits: limits(args)?,
+    })
+}
+
+fn limits(args: &super::cli::ServerArgs) -> Result<Limits, Usage> {
+    let usual = Limits::default();
+    let most = |flag: &str, typed: Option<u64>, usual: usize, most: usize| match typed {
+        None => Ok(usual),
+        Some(n) if n >= 1 && n <= most as u64 => Ok(n as usize),
+        Some(_) => Err(Usage::new(format_args!("{flag} is from 1 to {most}"))),
+    };
+    let duration = args.max_duration.unwrap_or(usual.duration);
+    if duration.is_zero() || duration > Duration::from_secs(86_400) {
+        return Err(Usage::new("--max-duration is above 0 and at most one day"));
+    }
+    if args.max_bitrate == Some(0) {
+        return Err(Usage::new(
+            "--max-bitrate 0 allows nothing: give bits per second such as 1g",
+        ));
+    }
+    Ok(Limits {
+        tests: most("--max-tests", args.max_tests, usual.tests, 4096)?,
+        tests_per_source: most(
+            "--max-tests-per-source",
+            args.max_tests_per_source,
+            usual.tests_per_source,
+            4096,
+        )?,
+        streams: most("--max-streams", args.max_streams, usual.streams.into(), 128)? as u16,
+        duration,
+        bandwidth: args.max_bitrate.unwrap_or(usual.bandwidth),
+        connections: most(
+            "--max-connections",
+            args.max_connections,
+            usual.connections,
+            65_536,
+        )?,
+    })
+}
+
 /// Reads `BIND[:PORT]`.
-pub(super) fn parse(typed: Option<&str>) -> Result<ServerArgs, Usage> {
+fn parse_bind(typed: Option<&str>) -> Result<ServerArgs, Usage> {
     const FORM: &str = "give an address and a port as in 10.0.0.1, 10.0.0.1:5201, [::1]:5201 or :5201";
     let Some(typed) = typed else {
         return Ok(ServerArgs::default());
@@ -78,6 +130,7 @@ pub(super) fn parse(typed: Option<&str>) -> Result<ServerArgs, Usage> {
         return Ok(ServerArgs {
             bind: None,
             port: parse_port(port).map_err(Usage::new)?,
+            ..ServerArgs::default()
         });
     }
     let spec = Spec::parse_any(typed).map_err(|why| Usage::new(format_args!("{why}; {FORM}")))?;
@@ -94,6 +147,7 @@ pub(super) fn parse(typed: Option<&str>) -> Result<ServerArgs, Usage> {
     Ok(ServerArgs {
         bind: Some(spec.host_text().to_owned()),
         port,
+        ..ServerArgs::default()
     })
 }
 
@@ -103,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_server_listens_where_it_is_told_and_else_everywhere() {
-        let of = |text| parse(text).map(|args| (args.bind, args.port));
+        let of = |text| parse_bind(text).map(|args| (args.bind, args.port));
         let at = |bind: &str, port| Ok((Some(bind.to_owned()), port));
         assert_eq!(of(None), Ok((None, 5201)));
         assert_eq!(of(Some(":6000")), Ok((None, 6000)));
@@ -127,8 +181,10 @@ mod tests {
             "a b",
             "10.0.0.256",
         ] {
-            assert!(parse(Some(text)).is_err(), "{text}");
+            assert!(parse_bind(Some(text)).is_err(), "{text}");
         }
-        assert!(parse(Some("5201")).is_err_and(|usage| usage.to_string().contains("did you mean :5201?")));
+        assert!(
+            parse_bind(Some("5201")).is_err_and(|usage| usage.to_string().contains("did you mean :5201?"))
+        );
     }
 }

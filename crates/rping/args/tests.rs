@@ -230,7 +230,8 @@ fn the_server_listens_where_it_is_told() {
         invoked("server [::1]:6000"),
         Ok(Invocation::Server(ServerArgs {
             bind: Some("::1".into()),
-            port: 6000
+            port: 6000,
+            ..ServerArgs::default()
         }))
     );
     let at = |line| match invoked(line) {

@@ -136,6 +136,15 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Bits per second, with k = 1000, m and g likewise, either case; 0 is unlimited.
+pub(crate) fn bits(text: &str) -> Result<u64, String> {
+    match rate(text) {
+        // The cast saturates.
+        Ok(bits) if bits <= 1e15 => Ok(bits.round() as u64),
+        _ => Err("give bits per second such as 500k, 100m or 1.5g; 0 = unlimited".to_owned()),
+    }
+}
+
 /// `-H`: a number of buckets, or bounds in milliseconds.
 pub(crate) fn buckets(text: &str) -> Result<Buckets, String> {
     const MOST: usize = 10_000;

@@ -68,7 +68,7 @@ struct Lateness {
 }
 
 #[derive(Serialize)]
-struct AssertionDoc {
+pub(super) struct AssertionDoc {
     expr: String,
     holds: bool,
     /// A time.
@@ -181,10 +181,10 @@ impl<'a> Document<'a> {
 }
 
 impl AssertionDoc {
-    fn of(verdict: Verdict) -> AssertionDoc {
+    pub(super) fn of(verdict: Verdict) -> AssertionDoc {
         let (value_ns, value) = match verdict.value {
             Some(Value::Time(ns)) => (Some(figures::whole(ns)), None),
-            Some(Value::Ratio(x) | Value::Rate(x) | Value::Count(x)) => (None, Some(x)),
+            Some(Value::Ratio(x) | Value::Rate(x) | Value::Bits(x) | Value::Count(x)) => (None, Some(x)),
             None => (None, None),
         };
         AssertionDoc {

@@ -49,7 +49,12 @@ pub(super) fn summary(out: &mut Out, report: &Report) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-fn write<F: Formatter>(out: &mut Out, document: &Document<'_>, layout: F) -> io::Result<()> {
+/// Any document, laid out for people to read.
+pub(super) fn pretty(out: &mut Out, document: &impl Serialize) -> io::Result<()> {
+    write(out, document, PrettyFormatter::new())
+}
+
+fn write<F: Formatter>(out: &mut Out, document: &impl Serialize, layout: F) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(out, Careful(layout));
     document.serialize(&mut serializer).map_err(io::Error::from)
 }

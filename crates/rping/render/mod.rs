@@ -13,6 +13,7 @@ use crate::args::output::{Color, Format, OutputOptions};
 use crate::job::{Job, Kind, UdpProtocol};
 use crate::report::{Epoch, Report};
 
+pub(crate) mod bandwidth;
 mod clock;
 mod csv;
 mod document;
@@ -114,6 +115,16 @@ pub fn renderer(
         Format::Ndjson => Box::new(ndjson::Ndjson::new(out, job)),
         Format::Csv => Box::new(csv::Csv::new(out, job)),
     }
+}
+
+/// The colours that were asked for.
+pub(crate) fn style(color: Color, is_terminal: bool) -> style::Style {
+    style::Style(colored(color, is_terminal))
+}
+
+/// Colours or none.
+pub(crate) fn styled(on: bool) -> style::Style {
+    style::Style(on)
 }
 
 fn colored(color: Color, is_terminal: bool) -> bool {

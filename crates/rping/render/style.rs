@@ -5,7 +5,7 @@ use std::fmt;
 use crate::args::output::Color;
 
 /// Whether to colour. What was asked for outright wins; otherwise a terminal that can, and nobody who minds.
-pub(super) fn wanted(color: Color, is_terminal: bool, no_color: bool, dumb: bool) -> bool {
+pub(crate) fn wanted(color: Color, is_terminal: bool, no_color: bool, dumb: bool) -> bool {
     match color {
         Color::Always => true,
         Color::Never => false,
@@ -15,7 +15,7 @@ pub(super) fn wanted(color: Color, is_terminal: bool, no_color: bool, dumb: bool
 
 /// What a piece of text is, as far as colour goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Tone {
+pub(crate) enum Tone {
     /// A heading.
     Head,
     /// Silence, loss.
@@ -42,11 +42,11 @@ impl Tone {
 
 /// Colours, or does not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Style(pub(super) bool);
+pub(crate) struct Style(pub(crate) bool);
 
 impl Style {
     /// `text` in the colour of its tone.
-    pub(super) fn paint<T: fmt::Display>(self, tone: Tone, text: T) -> Painted<T> {
+    pub(crate) fn paint<T: fmt::Display>(self, tone: Tone, text: T) -> Painted<T> {
         Painted {
             sgr: self.0.then(|| tone.sgr()),
             text,
@@ -54,13 +54,13 @@ impl Style {
     }
 
     /// Painted if `when` holds, else plain.
-    pub(super) fn paint_if<T: fmt::Display>(self, when: bool, tone: Tone, text: T) -> Painted<T> {
+    pub(crate) fn paint_if<T: fmt::Display>(self, when: bool, tone: Tone, text: T) -> Painted<T> {
         Style(self.0 && when).paint(tone, text)
     }
 }
 
 /// Text that may be between two SGR sequences.
-pub(super) struct Painted<T> {
+pub(crate) struct Painted<T> {
     sgr: Option<&'static str>,
     text: T,
 }

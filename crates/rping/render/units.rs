@@ -90,6 +90,34 @@ pub fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
+/// Bytes with a decimal unit, as rates are counted.
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        scaled(f, self.0 as f64, "B")
+    }
+}
+
+/// Bits per second with a decimal unit.
+pub struct Bits(pub f64);
+
+impl fmt::Display for Bits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        scaled(f, self.0, "bit/s")
+    }
+}
+
+fn scaled(f: &mut fmt::Formatter<'_>, value: f64, unit: &str) -> fmt::Result {
+    for (prefix, size) in [("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)] {
+        if value >= size {
+            let digits = if value / size < 100.0 { 2 } else { 1 };
+            return write!(f, "{:.digits$} {prefix}{unit}", value / size);
+        }
+    }
+    write!(f, "{value:.0} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,5 +175,13 @@ mod tests {
     fn settings_read_as_they_are_typed() {
         assert_eq!(setting(Duration::from_millis(200)).to_string(), "200ms");
         assert_eq!(setting(Duration::from_secs(90)).to_string(), "1m 30s");
+    }
+
+    #[test]
+    fn rates_and_amounts_read_with_decimal_units() {
+        assert_eq!(Bits(18_512_345_678.0).to_string(), "18.51 Gbit/s");
+        assert_eq!(Bits(940_000_000.0).to_string(), "940.0 Mbit/s");
+        assert_eq!(Bits(12.0).to_string(), "12 bit/s");
+        assert_eq!(Bytes(1_500).to_string(), "1.50 kB");
     }
 }

@@ -488,12 +488,8 @@ impl Running<'_> {
             })
             .collect();
         let retransmits: Vec<Option<u64>> = places.map(|place| self.watch.retransmits(place)).collect();
-        let mss = self
-            .watch
-            .movers
-            .iter()
-            .find_map(|mover| Some(mover.tcp_info()?.mss));
-        let congestion = self.watch.movers.iter().find_map(Mover::congestion);
+        let mss = sending.iter().find_map(|mover| Some(mover.tcp_info()?.mss));
+        let congestion = sending.iter().find_map(|mover| mover.congestion());
         let mut theirs = None;
         if failure.is_none() {
             let exchanged = self.exchange(&mut control, &figures, &retransmits, took_here);

@@ -1,0 +1,433 @@
+//! `rping bandwidth`: what was typed, and what it means.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use rping_net::stream::StreamOptions;
+use rping_peer::iperf::{Client, End, Parameters, Protocol};
+
+use super::cli::ColorWord;
+use super::output::{Buckets, Color};
+use super::{shown, value, Family, Request, Source, Usage};
+use crate::assertion::Assertion;
+use crate::job::{Kind, Stop, UdpProtocol};
+use crate::targets::{LocalNet, Resolver};
+
+/// Bytes of one TCP write.
+const TCP_LENGTH: usize = 128 << 10;
+/// Bits per second of a UDP stream, as iperf3.
+const UDP_RATE: u64 = 1_000_000;
+/// The headers that a UDP payload shares the path MTU with.
+const HEADERS_V4: usize = 28;
+const HEADERS_V6: usize = 48;
+
+#[derive(Args, Debug)]
+pub(crate) struct BandwidthArgs {
+    /// Name or address of the server; port 5201 unless it is given
+    #[arg(value_name = "HOST[:PORT]")]
+    pub(crate) host: Vec<String>,
+    /// IPv4 only [default: the resolver's order]
+    #[arg(short = '4', conflicts_with = "six", help_heading = "Target")]
+    pub(crate) four: bool,
+    /// IPv6 only
+    #[arg(short = '6', help_heading = "Target")]
+    pub(crate) six: bool,
+    /// How long the server may take to answer the connect [default: 3s]
+    #[arg(short = 'W', long, value_name = "TIME", value_parser = value::duration, allow_hyphen_values = true,
+        help_heading = "Target")]
+    pub(crate) timeout: Option<Duration>,
+
+    /// UDP instead of TCP
+    #[arg(short = 'u', long, help_heading = "What is sent")]
+    pub(crate) udp: bool,
+    /// The server sends
+    #[arg(
+        short = 'r',
+        visible_short_alias = 'R',
+        long,
+        conflicts_with = "bidir",
+        help_heading = "What is sent"
+    )]
+    pub(crate) reverse: bool,
+    /// Both send, at the same time
+    #[arg(long, help_heading = "What is sent")]
+    pub(crate) bidir: bool,
+    /// Streams at once in each direction, 1 to 128 [default: 1]
+    #[arg(short = 'P', long, value_name = "N", value_parser = value::whole, allow_hyphen_values = true,
+        help_heading = "What is sent")]
+    pub(crate) parallel: Option<u64>,
+    /// Bytes of one write, or of one datagram's payload; k = 1024 [default: 128k; UDP: what fits the path MTU]
+    #[arg(short = 'l', long, value_name = "BYTES", value_parser = value::size, allow_hyphen_values = true,
+        help_heading = "What is sent")]
+    pub(crate) size: Option<usize>,
+    /// Bits per second of each stream; k = 1000; 0 = unlimited [default: unlimited; UDP: 1m]
+    #[arg(short = 'b', long, value_name = "BITS", value_parser = value::bits, allow_hyphen_values = true,
+        help_heading = "What is sent")]
+    pub(crate) bitrate: Option<u64>,
+    /// Congestion control by name, as in sysctl net.ipv4.tcp_available_congestion_control [default: the system's]
+    #[arg(long, value_name = "NAME", help_heading = "What is sent")]
+    pub(crate) congestion: Option<String>,
+    /// Maximum segment size, bytes [default: the path's]
+    #[arg(long, value_name = "BYTES", value_parser = value::whole, allow_hyphen_values = true,
+        help_heading = "What is sent")]
+    pub(crate) mss: Option<u64>,
+    /// DSCP by number, 0 to 63, or name: CS0-CS7, AF11-AF43, EF, VA, LE [default: 0]
+    #[arg(long, value_name = "NAME|N", value_parser = value::dscp, allow_hyphen_values = true,
+        help_heading = "What is sent")]
+    pub(crate) dscp: Option<u8>,
+    /// TTL or hop limit, 1 to 255 [default: the system's]
+    #[arg(long, value_name = "N", value_parser = value::ttl, allow_hyphen_values = true,
+        help_heading = "What is sent")]
+    pub(crate) ttl: Option<u8>,
+    /// Firewall mark (SO_MARK), decimal or 0x…; needs CAP_NET_ADMIN
+    #[arg(long, value_name = "N", value_parser = value::mark, allow_hyphen_values = true,
+        help_heading = "What is sent")]
+    pub(crate) mark: Option<u32>,
+    /// Local address that connections leave from [default: the route's]
+    #[arg(short = 'S', long, value_name = "ADDR", value_parser = Source::parse, allow_hyphen_values = true,
+        help_heading = "What is sent")]
+    pub(crate) source: Option<Source>,
+    /// Interface that connections leave by [default: the route's]
+    #[arg(
+        short = 'I',
+        long,
+        value_name = "NAME",
+        allow_hyphen_values = true,
+        help_heading = "What is sent"
+    )]
+    pub(crate) interface: Option<String>,
+    /// The receiver drops the payload in the kernel without reading it (TCP); said in the result
+    #[arg(long, help_heading = "What is sent")]
+    pub(crate) skip_rx_copy: bool,
+
+    /// Stop after N messages in all, or after a time: 10000, 10s, 1m [default: 10s]
+    #[arg(short = 'n', visible_short_alias = 'c', long, value_name = "N|TIME", value_parser = value::stop,
+        allow_hyphen_values = true, help_heading = "When")]
+    pub(crate) count: Option<Stop>,
+    /// Start-up phase that counts for nothing, whole seconds; in addition to -n [default: 1s; 0 with a count]
+    #[arg(long, value_name = "TIME", value_parser = value::duration, allow_hyphen_values = true,
+        help_heading = "When")]
+    pub(crate) omit: Option<Duration>,
+    /// Time between two interval lines, 100ms or more [default: 1s]
+    #[arg(short = 'i', long, value_name = "TIME", value_parser = value::duration, allow_hyphen_values = true,
+        help_heading = "When")]
+    pub(crate) interval: Option<Duration>,
+
+    /// Format on standard output: text or json
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Output"
+    )]
+    pub(crate) output: Option<DocumentWord>,
+    /// The same as -o json
+    #[arg(long, conflicts_with = "output", help_heading = "Output")]
+    pub(crate) json: bool,
+    /// Print a histogram of the rates of the intervals: this many buckets [default without a value: 20]
+    #[arg(short = 'H', long, value_name = "N", value_parser = value::buckets, num_args = 0..=1,
+        default_missing_value = "20", help_heading = "Output")]
+    pub(crate) histogram: Option<Buckets>,
+    /// No line per interval
+    #[arg(short = 'q', long, help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// What the test must amount to: 'rate>900m' (bits per second), 'loss<0.1%', 'jitter<2ms'; repeatable
+    #[arg(long = "assert", value_name = "EXPR", value_parser = value::assertions, action = clap::ArgAction::Append,
+        help_heading = "Output")]
+    pub(crate) assertions: Vec<value::Assertions>,
+    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never [default: auto]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Output"
+    )]
+    pub(crate) color: Option<ColorWord>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum, Debug, PartialEq, Eq)]
+pub(crate) enum DocumentWord {
+    Text,
+    Json,
+}
+
+/// A throughput test as it was asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BandwidthRequest {
+    /// The server, as it was typed: `HOST[:PORT]`.
+    pub host: String,
+    /// One family only.
+    pub family: Option<Family>,
+    /// How long the server may take to answer the connect.
+    pub patience: Duration,
+    /// What both sides have to know. A length of 0 is chosen when the path is known.
+    pub parameters: Parameters,
+    /// When it ends: a count is of messages.
+    pub stop: Stop,
+    /// Time between two interval lines.
+    pub interval: Duration,
+    /// The local address that connections leave from.
+    pub source: Option<Source>,
+    /// The interface that connections leave by.
+    pub interface: Option<String>,
+    /// TTL or hop limit.
+    pub ttl: Option<u8>,
+    /// DSCP.
+    pub dscp: Option<u8>,
+    /// Firewall mark.
+    pub mark: Option<u32>,
+    /// What the test must amount to.
+    pub assertions: Vec<Assertion>,
+    /// How results are shown.
+    pub show: Show,
+}
+
+/// How a throughput test's results are shown.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Show {
+    /// One JSON document instead of text.
+    pub json: bool,
+    /// No line per interval.
+    pub quiet: bool,
+    /// A histogram of the intervals' rates with so many buckets.
+    pub histogram: Option<usize>,
+    /// Colours.
+    pub color: Color,
+}
+
+/// Reads what was typed.
+pub(super) fn parse(args: BandwidthArgs) -> Result<BandwidthRequest, Usage> {
+    let [host] = args.host.as_slice() else {
+        return Err(Usage::new(match args.host.len() {
+            0 => "say which server to measure against: rping bandwidth HOST; try rping bandwidth --help",
+            _ => "one server at a time: throughput tests side by side would measure each other",
+        }));
+    };
+    let protocol = if args.udp { Protocol::Udp } else { Protocol::Tcp };
+    let stop = args.count.unwrap_or(Stop::After(Duration::from_secs(10)));
+    let omit = omitted(args.omit, stop)?;
+    match stop {
+        Stop::Count(0) => return refuse("--count 0 moves nothing: give 1 or more, or a time such as 10s"),
+        Stop::After(Duration::ZERO) => return refuse("--count: no time is left to measure in"),
+        Stop::After(time) if time > Duration::from_secs(86_400) => {
+            return refuse("--count: longer than a day, the longest that iperf3's protocol knows")
+        }
+        _ => {}
+    }
+    let interval = args.interval.unwrap_or(Duration::from_secs(1));
+    if interval < Duration::from_millis(100) {
+        return refuse("--interval: interval lines are at least 100ms apart");
+    }
+    let patience = args.timeout.unwrap_or(Duration::from_secs(3));
+    if patience.is_zero() || patience > Duration::from_secs(86_400) {
+        return refuse("--timeout is above 0 and at most one day");
+    }
+    if args.udp {
+        let flags = [
+            ("--congestion", args.congestion.is_some()),
+            ("--mss", args.mss.is_some()),
+            ("--skip-rx-copy", args.skip_rx_copy),
+        ];
+        if let Some((flag, _)) = flags.iter().find(|(_, given)| *given) {
+            return Err(Usage::new(format_args!("{flag}: only TCP has one to set")));
+        }
+    }
+    let histogram = match args.histogram {
+        None => None,
+        Some(Buckets::Equal(n)) => Some(n),
+        Some(Buckets::Bounds(_)) => {
+            return refuse("--histogram: rates have no bounds in ms: give a number of buckets")
+        }
+    };
+    let parameters = Parameters {
+        protocol,
+        reverse: args.reverse,
+        bidirectional: args.bidir,
+        omit,
+        parallel: parallel(args.parallel)?,
+        length: length(args.size, protocol)?,
+        mss: mss(args.mss)?,
+        bandwidth: args.bitrate.unwrap_or(if args.udp { UDP_RATE } else { 0 }),
+        tos: args.dscp.filter(|&dscp| dscp > 0).map(|dscp| dscp << 2),
+        congestion: args.congestion,
+        wide_counters: false,
+        skip_receive_copy: args.skip_rx_copy,
+        ..Parameters::default()
+    };
+    Ok(BandwidthRequest {
+        host: host.clone(),
+        family: match (args.four, args.six) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        },
+        patience,
+        parameters,
+        stop,
+        interval,
+        source: args.source,
+        interface: args.interface,
+        ttl: args.ttl,
+        dscp: args.dscp,
+        mark: args.mark,
+        assertions: args.assertions.into_iter().flat_map(|all| all.0).collect(),
+        show: Show {
+            json: args.json || args.output == Some(DocumentWord::Json),
+            quiet: args.quiet,
+            histogram,
+            color: args.color.map(Color::from).unwrap_or_default(),
+        },
+    })
+}
+
+fn omitted(typed: Option<Duration>, stop: Stop) -> Result<u32, Usage> {
+    let omit = match (typed, stop) {
+        (Some(omit), _) => omit,
+        (None, Stop::Count(_)) => Duration::ZERO,
+        (None, _) => Duration::from_secs(1),
+    };
+    if omit.subsec_nanos() != 0 {
+        return refuse("--omit: iperf3's protocol counts the start-up phase in whole seconds");
+    }
+    if omit > Duration::from_secs(60) {
+        return refuse("--omit: the start-up phase is at most 60s");
+    }
+    Ok(omit.as_secs() as u32)
+}
+
+fn parallel(typed: Option<u64>) -> Result<u16, Usage> {
+    match typed.unwrap_or(1) {
+        n @ 1..=128 => Ok(n as u16),
+        _ => refuse("--parallel is from 1 to 128"),
+    }
+}
+
+fn length(typed: Option<usize>, protocol: Protocol) -> Result<usize, Usage> {
+    match (protocol, typed) {
+        (Protocol::Tcp, None) => Ok(TCP_LENGTH),
+        (Protocol::Tcp, Some(1..=0x10_0000)) => Ok(typed.unwrap_or(TCP_LENGTH)),
+        (Protocol::Tcp, Some(_)) => refuse("--size: a TCP write is of 1 byte to 1m"),
+        (Protocol::Udp, None) => Ok(0),
+        (Protocol::Udp, Some(n @ 16..=65_507)) => Ok(n),
+        (Protocol::Udp, Some(_)) => refuse("--size: a datagram of the test carries 16 to 65507 bytes"),
+    }
+}
+
+fn mss(typed: Option<u64>) -> Result<Option<u32>, Usage> {
+    match typed {
+        None => Ok(None),
+        Some(mss @ 88..=65_495) => Ok(Some(mss as u32)),
+        Some(_) => refuse("--mss is from 88 to 65495"),
+    }
+}
+
+fn refuse<T>(why: &str) -> Result<T, Usage> {
+    Err(Usage::new(why))
+}
+
+impl BandwidthRequest {
+    /// Looks the name up and checks the whole against this host.
+    ///
+    /// # Errors
+    /// What cannot be carried out as it was asked; a name that does not resolve.
+    pub fn into_client(self, resolver: &dyn Resolver, local: &LocalNet) -> Result<(String, Client), Usage> {
+        let server = Server {
+            host: &self.host,
+            family: self.family,
+            source: self.source.clone(),
+            interface: self.interface.clone(),
+            ttl: self.ttl,
+            dscp: self.dscp,
+            mark: self.mark,
+        };
+        let (name, address, stream) = server.find(resolver, local)?;
+        let mut parameters = self.parameters;
+        if parameters.length == 0 {
+            let headers = if address.is_ipv6() { HEADERS_V6 } else { HEADERS_V4 };
+            let mtu = rping_net::options::path_mtu(address).map_or(1500, |mtu| mtu as usize);
+            parameters.length = mtu.saturating_sub(headers).clamp(16, 65_507);
+        }
+        let stream = StreamOptions {
+            mss: parameters.mss,
+            congestion: parameters.congestion.clone(),
+            ..stream
+        };
+        let end = match self.stop {
+            Stop::Count(n) => End::Bytes(n.saturating_mul(parameters.length as u64).min(1 << 62)),
+            Stop::After(time) => End::After(time),
+            Stop::Never => End::After(Duration::from_secs(86_400)),
+        };
+        let client = Client {
+            server: address,
+            parameters,
+            end,
+            stream,
+            patience: self.patience,
+            interval: self.interval,
+        };
+        Ok((name, client))
+    }
+}
+
+/// The far end of a two-ended test, and how to get there.
+#[derive(Debug)]
+pub(crate) struct Server<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) family: Option<Family>,
+    pub(crate) source: Option<Source>,
+    pub(crate) interface: Option<String>,
+    pub(crate) ttl: Option<u8>,
+    pub(crate) dscp: Option<u8>,
+    pub(crate) mark: Option<u32>,
+}
+
+impl Server<'_> {
+    /// Its name as output shows it, its address, and the options of connections to it. Judged as a UDP probe's target
+    /// would be, whose default port is the same.
+    pub(crate) fn find(
+        self,
+        resolver: &dyn Resolver,
+        local: &LocalNet,
+    ) -> Result<(String, SocketAddr, StreamOptions), Usage> {
+        let request = Request {
+            family: self.family,
+            source: self.source,
+            interface: self.interface,
+            ttl: self.ttl,
+            dscp: self.dscp,
+            mark: self.mark,
+            ..Request::new(Kind::Udp(UdpProtocol::Auto)).target(self.host)
+        };
+        let job = request.into_job(resolver, local)?;
+        let [target] = job.targets.as_slice() else {
+            return Err(Usage::new(format_args!(
+                "{} is not one host and one port",
+                shown(self.host)
+            )));
+        };
+        let name = target.label();
+        if let Some(error) = &target.error {
+            return Err(Usage::about(&name, error));
+        }
+        let Some(address) = target.address else {
+            return Err(Usage::about(&name, "has no address"));
+        };
+        let source = job
+            .source
+            .map(|ip| SocketAddr::new(ip, job.source_port.unwrap_or(0)));
+        let stream = StreamOptions {
+            source,
+            interface: job.interface,
+            dscp: job.dscp,
+            ttl: job.ttl,
+            mark: job.mark,
+            mss: None,
+            congestion: None,
+        };
+        Ok((name, address, stream))
+    }
+}
