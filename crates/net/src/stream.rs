@@ -151,6 +151,13 @@ pub fn oblige(stream: &TcpStream, congestion: Option<&str>, tos: Option<u8>) {
     }
 }
 
+/// Lets a read that waits sleep until so many bytes are there, or its timeout has passed (`SO_RCVLOWAT`): fewer
+/// wake-ups for the same data. Where it cannot be had nothing changes but that.
+pub fn wake_at(stream: &TcpStream, bytes: usize) {
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+    let _ = sys::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, &bytes);
+}
+
 /// The congestion control in use, by the system's name.
 pub fn congestion(stream: &TcpStream) -> Option<String> {
     let name = socket2::SockRef::from(stream).tcp_congestion().ok()?;
