@@ -28,6 +28,10 @@ const NAMED_ERRORS: usize = 20;
 pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(match args::parse(argv.into_iter()) {
         Ok(Invocation::Print(text)) => print_text(&text),
+        Ok(Invocation::ManualPages(dir)) => match args::pages::write_manuals(&dir) {
+            Ok(()) => 0,
+            Err(usage) => complain(&usage.to_string()),
+        },
         Ok(Invocation::Probe { request, output }) => probe(request, output),
         Ok(Invocation::Bandwidth(request)) => crate::bandwidth::run(request),
         Ok(Invocation::Server(server)) => crate::server::run(&server),

@@ -45,6 +45,23 @@ pub(crate) enum Command {
     /// The far end of every two-ended test: STAMP, and iperf3's protocol, for many clients at once
     #[command(override_usage = "rping server [FLAGS] [BIND[:PORT]]", after_help = help::SERVER)]
     Server(ServerArgs),
+    /// Completions for a shell, on standard output
+    #[command(override_usage = "rping completions SHELL", after_help = help::COMPLETIONS)]
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        #[arg(value_name = "SHELL", value_enum, hide_possible_values = true)]
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, or a command's, on standard output
+    #[command(override_usage = "rping man [COMMAND]", after_help = help::MAN)]
+    Man {
+        /// Whose page [default: the program's]
+        #[arg(value_name = "COMMAND")]
+        of: Option<String>,
+        /// Write every page into this directory instead
+        #[arg(long, value_name = "DIR", conflicts_with = "of")]
+        all: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Debug)]

@@ -16,7 +16,8 @@ Examples:
   rping udp host --json                   STAMP to `rping server` there, figures for a script
   rping bandwidth host                    throughput to `rping server` or iperf3 -s there
 
-`rping COMMAND --help` explains every flag.
+`rping COMMAND --help` explains every flag; `rping help outcomes`, `rping help exit-codes` and
+`rping help output` explain results.
 Exit code: 0 every target replied, 1 some target never did, 2 it could not be done.";
 
 pub(crate) const ICMP: &str = "\
@@ -69,3 +70,15 @@ Examples:
   rping server                            every address of this host, port 5201
   rping server 10.0.0.1                   this address alone
   rping server [::1]:6000                 address and port";
+
+pub(crate) const COMPLETIONS: &str = "\
+Examples:
+  rping completions bash > ~/.local/share/bash-completion/completions/rping
+  rping completions zsh > ~/.zfunc/_rping
+  rping completions fish > ~/.config/fish/completions/rping.fish";
+
+pub(crate) const MAN: &str = "\
+Examples:
+  rping man | man -l -                    read the program's page
+  rping man tcp | man -l -                read a command's page
+  rping man --all man1                    write every page, for a package";

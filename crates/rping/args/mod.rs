@@ -6,9 +6,11 @@ mod bandwidth;
 mod cli;
 mod help;
 pub mod output;
+pub(crate) mod pages;
 mod request;
 mod server;
 mod source;
+mod topics;
 mod usage;
 pub(crate) mod value;
 
@@ -49,8 +51,10 @@ pub enum Invocation {
     Bandwidth(BandwidthRequest),
     /// The far end of two-ended tests.
     Server(ServerArgs),
-    /// Help or the version, for standard output; exit code 0.
+    /// Help, the version, completions or a manual page, for standard output; exit code 0.
     Print(String),
+    /// Every manual page, into this directory.
+    ManualPages(std::path::PathBuf),
 }
 
 /// Reads a command line, the program's name first.
@@ -68,6 +72,9 @@ pub fn parse(argv: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> 
                 shown(&word)
             ))
         })?);
+    }
+    if let Some(topic) = topics::asked(&typed) {
+        return Ok(Invocation::Print(topic.to_owned()));
     }
     let commands = command();
     let (argv, help, then) = match argv::rewrite(typed, &commands)? {
@@ -102,6 +109,9 @@ pub fn parse(argv: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> 
     };
     let (request, output) = match cli.command {
         Command::Server(args) => return server::parse(&args).map(Invocation::Server),
+        Command::Completions { shell } => return Ok(Invocation::Print(pages::completions(shell))),
+        Command::Man { all: Some(dir), .. } => return Ok(Invocation::ManualPages(dir)),
+        Command::Man { of, all: None } => return pages::manual(of.as_deref()).map(Invocation::Print),
         Command::Bandwidth(args) => return bandwidth::parse(args).map(Invocation::Bandwidth),
         Command::Icmp(args) => probe(Kind::Icmp, args),
         Command::Arp(args) => probe(Kind::Arp, args),
