@@ -42,8 +42,9 @@ pub enum UdpProtocol {
     Stamp,
 }
 
-pub use rping_engine::{Pace, Stop};
+pub use rping_engine::{Order, Pace, Stop, Window};
 pub use rping_net::tcp::Close;
+pub use rping_net::Pacing;
 
 /// One target.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,6 +107,14 @@ pub struct Job {
     pub timeout: Duration,
     /// Probes per target that are sent first and left out of every figure. Default 0.
     pub warmup: u64,
+    /// How many lost probes per target are made up for by another one. Default 0.
+    pub retries: u32,
+    /// The run ends when so many measured probes were answered, over all targets.
+    pub enough: Option<u64>,
+    /// In which order targets have their turns. Default as listed.
+    pub order: Order,
+    /// How the time until the next send is spent; `None`: by the rate and the CPUs there are.
+    pub pacing: Option<Pacing>,
     /// Payload bytes (ICMP, UDP). Default 32; STAMP sends at least 44.
     pub size: usize,
     /// The local address probes leave from.
@@ -143,6 +152,10 @@ impl Job {
             max_rate: None,
             timeout: Duration::from_secs(if kind == Kind::Tcp { 3 } else { 1 }),
             warmup: 0,
+            retries: 0,
+            enough: None,
+            order: Order::Listed,
+            pacing: None,
             size: 32,
             source: None,
             source_port: None,

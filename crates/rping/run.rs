@@ -9,6 +9,7 @@ use rping_engine::{
     drive, Control, Detail, Drove, Engine, LatePolicy, Plan, PlanError, Probe, Record, RunReport, Sink,
     TargetId, TargetReport, Timestamp, Wish,
 };
+use rping_net::usage::CpuTime;
 use rping_net::{Clock, Pacing, Waker};
 
 use crate::job::{Job, Pace};
@@ -95,13 +96,16 @@ impl Job {
     ) -> Result<Report, RunError> {
         let settings = open::Settings {
             pacing: self.pacing(),
-            linger: if self.pace == Pace::WhenSettled {
-                LINGER
-            } else {
-                Duration::ZERO
+            linger: match self.pace {
+                Pace::WhenSettled | Pace::Window(_) => LINGER,
+                Pace::Every(_) => Duration::ZERO,
             },
             waker: hooks.waker.clone(),
-            tx_stamps: self.rate().is_none_or(|rate| rate <= TX_STAMPS_UP_TO),
+            tx_stamps: match self.pace {
+                // Many at once are sent as fast as it goes.
+                Pace::Window(_) => false,
+                _ => self.rate().is_none_or(|rate| rate <= TX_STAMPS_UP_TO),
+            },
         };
         open::open(self, &settings, Go { hooks })
     }
@@ -116,6 +120,9 @@ impl Job {
     }
 
     fn pacing(&self) -> Pacing {
+        if let Some(forced) = self.pacing {
+            return forced;
+        }
         // A closed loop sleeps on a long path and lingers on a short one: no whole core for waiting.
         self.rate().map_or(Pacing::Precise, Pacing::choose)
     }
@@ -135,6 +142,9 @@ impl Job {
             } else {
                 Detail::Brief
             },
+            retries: self.retries,
+            enough: self.enough,
+            order: self.order,
         }
     }
 }
@@ -193,6 +203,7 @@ impl<O: Opened, S: Sink, C: Control> Go<'_, O, S, C> {
         let mut engine = Engine::new(plan, live.len(), clock.now())?;
         let mut drove = Drove::default();
         let all = job.targets.len();
+        let (began, used) = (clock.now(), CpuTime::of_thread());
         let result = {
             let mut sink = Renumbered {
                 live: (live.len() != all).then_some(&live[..]),
@@ -213,6 +224,7 @@ impl<O: Opened, S: Sink, C: Control> Go<'_, O, S, C> {
                 &mut drove,
             )
         };
+        let times = (CpuTime::of_thread().since(used).total(), clock.now().since(began));
         let mut run = expand(engine.into_report(clock.now()), &live, all);
         run.local_drops = probe.local_drops();
         run.clock_steps = probe.clock_steps();
@@ -222,7 +234,14 @@ impl<O: Opened, S: Sink, C: Control> Go<'_, O, S, C> {
             pacing: pacing.as_str(),
             warnings: Vec::new(),
         };
-        warnings::collect(&job, &run, drove.stopped, &mut instrument.warnings);
+        warnings::collect(&job, &run, &mut instrument.warnings);
+        warnings::pacing(
+            job.pacing,
+            pacing,
+            times,
+            rping_net::current_cpu(),
+            &mut instrument.warnings,
+        );
         let mut report = Report {
             job,
             run,

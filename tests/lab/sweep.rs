@@ -104,3 +104,55 @@ fn every_live_address_of_1024_refuses_a_tcp_sweep() {
         document["totals"]
     );
 }
+
+#[test]
+fn every_port_of_one_neighbour_refuses_a_sweep_of_its_ports() {
+    if !require_root("every_port_of_one_neighbour_refuses_a_sweep_of_its_ports") {
+        return;
+    }
+    let lab = Lab::pair();
+    let run = rping(
+        &lab.client,
+        &[
+            "tcp",
+            "10.77.0.2:1-600",
+            "10.77.0.3:1-200",
+            "-n",
+            "1",
+            "--max-rate",
+            "0",
+            "-o",
+            "json",
+        ],
+    );
+    let document = run.json();
+    let totals = &document["totals"];
+    assert_eq!(
+        (count(totals, "rejected"), count(totals, "not_sent")),
+        (600, 200),
+        "nobody has the second address: {totals:#}"
+    );
+}
+
+#[test]
+fn a_sweep_ends_at_the_answers_that_were_asked_for_and_asks_silent_hosts_again() {
+    if !require_root("a_sweep_ends_at_the_answers_that_were_asked_for_and_asks_silent_hosts_again") {
+        return;
+    }
+    let lab = Lab::on_link(64);
+    let cidr = lab.cidr();
+    let base = ["icmp", &cidr, "-n", "1", "-W", "200ms", "-o", "json"];
+    let ended = rping(&lab.client, &[&base[..], &["--stop-after", "5"]].concat()).json();
+    assert_eq!(count(&ended["totals"], "received"), 5, "{:#}", ended["totals"]);
+    assert!(count(&ended["totals"], "attempted") < 64);
+    let again = rping(&lab.client, &[&["arp"], &base[1..], &["--retries", "2"]].concat()).json();
+    assert_live(&lab, &again, "received");
+    assert_eq!(
+        (
+            count(&again["totals"], "lost"),
+            count(&again["totals"], "attempted")
+        ),
+        (96, 128),
+        "32 silent hosts, three times each"
+    );
+}

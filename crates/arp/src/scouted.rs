@@ -5,7 +5,7 @@
 //! are silent fills both, and then the live ones are refused. So in such runs the first probe to an on-link target is
 //! held while its neighbour is asked for by a frame of our own; only who answers is handed to the kernel.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -34,29 +34,41 @@ const KEPT_SECONDS: f64 = 30.0;
 /// How long a wait for the probes' own answers lasts at most while neighbours are being asked for.
 const LOOK: Duration = Duration::from_millis(1);
 
+/// Where one on-link host stands. Its number is that of the ARP probe's target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// Not on-link, or never to be asked: straight through.
-    Through,
-    /// Answered, and has a place in the kernel's table.
-    Admitted { number: u32 },
-    /// On-link, not asked yet. Holds its number in the ARP probe.
-    Unknown(u32),
+    /// Not asked yet.
+    Unknown,
     /// Asked so many times, the last time then.
-    Asked { number: u32, tries: u8, last: Timestamp },
+    Asked { tries: u8, last: Timestamp },
     /// Answered, and waits for a place in the kernel's table.
-    Present { number: u32 },
-    /// Did not answer for this probe; the next probe asks again.
-    Absent { number: u32, seq: Sequence },
+    Present,
+    /// Answered, and has a place in the kernel's table.
+    Admitted,
+    /// Did not answer for probes with this number; the next one asks again.
+    Absent { seq: Sequence },
 }
 
-/// A probe to this target is settled: its place in the table is free again, if the kernel may be told so.
-fn settled(states: &mut [State], table: &mut Table, target: TargetId) {
-    if let Some(state) = states.get_mut(target.index()) {
-        if let State::Admitted { number } = *state {
-            if table.give_back(number) {
-                *state = State::Present { number };
-            }
+/// An on-link host, which several targets (ports) may share.
+#[derive(Clone, Copy, Debug)]
+struct Host {
+    state: State,
+    targets: u32,
+}
+
+/// For targets that are not on-link, or not to be asked for: their probes go straight through.
+const THROUGH: u32 = u32::MAX;
+
+/// A probe to this target is settled: its host's place in the table is free again, if the kernel may be told so. A host
+/// that other targets share keeps it, unless places are short.
+fn settled(host_of: &[u32], hosts: &mut [Host], table: &mut Table, target: TargetId) {
+    let Some(&number) = host_of.get(target.index()) else {
+        return;
+    };
+    if let Some(host) = hosts.get_mut(number as usize) {
+        let is_wanted = host.targets > 1 && !table.is_short();
+        if host.state == State::Admitted && !is_wanted && table.give_back(number) {
+            host.state = State::Present;
         }
     }
 }
@@ -111,6 +123,10 @@ impl Table {
         }
     }
 
+    fn is_short(&self) -> bool {
+        self.free < self.most / 2.0
+    }
+
     fn take(&mut self) -> bool {
         let is_free = self.free >= 1.0;
         self.free -= f64::from(u8::from(is_free));
@@ -148,9 +164,9 @@ impl Table {
 pub struct Scouted<P> {
     inner: P,
     scout: Option<ArpProbe>,
-    states: Vec<State>,
-    /// Which target the ARP probe's targets are.
-    places: Vec<u32>,
+    /// Each target's host, or [`THROUGH`].
+    host_of: Vec<u32>,
+    hosts: Vec<Host>,
     asking: usize,
     table: Table,
     clock: Clock,
@@ -169,18 +185,28 @@ impl<P: Probe> Scouted<P> {
         let Ok(located) = locate_each(targets, options) else {
             return Err(inner);
         };
-        let mut states = Vec::with_capacity(targets.len());
-        let (mut near, mut places, mut links) = (Vec::new(), Vec::new(), Vec::new());
-        for ((target, located), place) in targets.iter().zip(located).zip(0u32..) {
-            states.push(match located {
-                Ok(link) => {
-                    near.push(*target);
-                    links.push(link);
-                    places.push(place);
-                    State::Unknown(places.len() as u32 - 1)
-                }
-                Err(_) => State::Through,
+        let mut host_of = Vec::with_capacity(targets.len());
+        let mut hosts: Vec<Host> = Vec::new();
+        let (mut near, mut links) = (Vec::new(), Vec::new());
+        let mut known: HashMap<Target, u32> = HashMap::new();
+        for (target, located) in targets.iter().zip(located) {
+            let Ok(link) = located else {
+                host_of.push(THROUGH);
+                continue;
+            };
+            let number = *known.entry(*target).or_insert_with(|| {
+                near.push(*target);
+                links.push(link);
+                hosts.push(Host {
+                    state: State::Unknown,
+                    targets: 0,
+                });
+                hosts.len() as u32 - 1
             });
+            host_of.push(number);
+            if let Some(host) = hosts.get_mut(number as usize) {
+                host.targets += 1;
+            }
         }
         if near.len() < least {
             return Err(inner);
@@ -194,8 +220,8 @@ impl<P: Probe> Scouted<P> {
             Ok(scout) => Ok(Scouted {
                 inner,
                 scout: Some(scout),
-                states,
-                places,
+                host_of,
+                hosts,
                 asking: 0,
                 table,
                 clock: Clock::new(),
@@ -215,43 +241,33 @@ impl<P: Probe> Scouted<P> {
 
     /// What becomes of one probe: `None` hands it on.
     fn consider(&mut self, out: &Outgoing, now: Timestamp) -> Option<Left> {
-        let state = self.states.get_mut(out.target.index())?;
-        let number = match *state {
-            State::Through | State::Admitted { .. } => return None,
-            State::Present { number } => {
+        let number = *self.host_of.get(out.target.index())?;
+        let host = self.hosts.get_mut(number as usize)?;
+        let tries = match host.state {
+            State::Admitted => return None,
+            State::Present => {
                 if !self.table.take() {
                     return Some(Left::Held);
                 }
-                *state = State::Admitted { number };
+                host.state = State::Admitted;
                 return None;
             }
-            State::Asked {
-                tries: TRIES,
-                last,
-                number,
-            } if now.since(last) >= BETWEEN => {
-                *state = State::Absent { number, seq: out.seq };
+            State::Asked { last, .. } if now.since(last) < BETWEEN => return Some(Left::Held),
+            State::Asked { tries: TRIES, .. } => {
+                host.state = State::Absent { seq: out.seq };
                 self.asking -= 1;
                 return Some(Left::NotSent(Refusal::of(Reason::NoNeighbour)));
             }
-            State::Asked { last, .. } if now.since(last) < BETWEEN => return Some(Left::Held),
-            State::Absent { seq, .. } if seq == out.seq => {
+            State::Absent { seq } if seq == out.seq => {
                 return Some(Left::NotSent(Refusal::of(Reason::NoNeighbour)));
             }
-            State::Asked { number, .. } | State::Absent { number, .. } | State::Unknown(number) => number,
-        };
-        let tries = match *state {
             State::Asked { tries, .. } => tries + 1,
-            _ => {
+            State::Absent { .. } | State::Unknown => {
                 self.asking += 1;
                 1
             }
         };
-        *state = State::Asked {
-            number,
-            tries,
-            last: now,
-        };
+        host.state = State::Asked { tries, last: now };
         self.ask.push(Outgoing {
             target: TargetId(number),
             seq: Sequence(u64::from(tries)),
@@ -264,7 +280,7 @@ impl<P: Probe> Scouted<P> {
     fn give_up(&mut self) {
         self.scout = None;
         self.asking = 0;
-        self.states.fill(State::Through);
+        self.host_of.fill(THROUGH);
     }
 
     fn listen(&mut self) {
@@ -275,12 +291,11 @@ impl<P: Probe> Scouted<P> {
                 return self.give_up();
             };
             for arrival in &self.heard {
-                let place = self.places.get(arrival.target.index());
-                let state = place.and_then(|place| self.states.get_mut(*place as usize));
-                if let (Event::Reply(_), Some(state)) = (arrival.event, state) {
-                    if let State::Asked { number, .. } = *state {
+                let host = self.hosts.get_mut(arrival.target.index());
+                if let (Event::Reply(_), Some(host)) = (arrival.event, host) {
+                    if let State::Asked { .. } = host.state {
                         self.asking -= 1;
-                        *state = State::Present { number };
+                        host.state = State::Present;
                     }
                 }
             }
@@ -338,7 +353,7 @@ impl<P: Probe> Probe for Scouted<P> {
         let drained = self.inner.recv(until, arrived)?;
         for arrival in arrived.get(before..).unwrap_or_default() {
             if !matches!(arrival.event, Event::Left(_)) {
-                settled(&mut self.states, &mut self.table, arrival.target);
+                settled(&self.host_of, &mut self.hosts, &mut self.table, arrival.target);
             }
         }
         if self.asking > 0 {
@@ -349,7 +364,7 @@ impl<P: Probe> Probe for Scouted<P> {
 
     fn silent(&mut self, target: TargetId, seq: Sequence, stamped: bool) -> Silence {
         let silence = self.inner.silent(target, seq, stamped);
-        settled(&mut self.states, &mut self.table, target);
+        settled(&self.host_of, &mut self.hosts, &mut self.table, target);
         silence
     }
 

@@ -49,6 +49,9 @@ pub struct Drove {
     pub stopped: bool,
 }
 
+/// How often a flood looks whether this host drops what comes in.
+const LOOK_AT_DROPS: Duration = Duration::from_millis(20);
+
 /// Drives `engine` over `probe` until every probe is settled or `control` wants an end.
 ///
 /// # Errors
@@ -64,6 +67,7 @@ pub fn drive<P: Probe>(
     let mut due = Vec::with_capacity(BATCH);
     let mut left = Vec::with_capacity(BATCH);
     let mut arrived = Vec::with_capacity(4 * BATCH);
+    let (mut drops, mut look_at_drops) = (0, Timestamp::ZERO);
     let lead = if probe.holds() {
         engine.lead()
     } else {
@@ -95,6 +99,15 @@ pub fn drive<P: Probe>(
         let began = clock.now();
         let drained = probe.recv(until, &mut arrived)?;
         let now = clock.now();
+        if engine.floods() && now >= look_at_drops {
+            // Asking costs a system call or two.
+            look_at_drops = now.plus(LOOK_AT_DROPS);
+            let dropped = probe.local_drops();
+            if dropped > drops {
+                drops = dropped;
+                engine.dropped();
+            }
+        }
         drove.longest_stall_ns = drove.longest_stall_ns.max(now.nanos_since(until.max(began)));
         for arrival in arrived.drain(..) {
             engine.arrived(&arrival, now, sink);

@@ -6,11 +6,12 @@ use std::time::Duration;
 use rping_stats::Histogram;
 
 use crate::outcome::RunReport;
-use crate::plan::{Pace, Plan, PlanError};
+use crate::plan::{Order, Pace, Plan, PlanError};
 use crate::probe::{Outgoing, TargetId};
 use crate::ring::Rings;
 use crate::session::{Session, Turn};
 use crate::time::{nanos, Timestamp};
+use crate::window::Gauge;
 use crate::BATCH;
 
 /// What the engine waits for.
@@ -26,6 +27,18 @@ pub enum Next {
 pub(crate) struct Waiting {
     pub(crate) due: Timestamp,
     pub(crate) target: TargetId,
+    /// It makes up for a probe that was lost, and is no part of the schedule.
+    pub(crate) again: bool,
+}
+
+impl Waiting {
+    pub(crate) const fn new(target: TargetId, due: Timestamp) -> Waiting {
+        Waiting {
+            due,
+            target,
+            again: false,
+        }
+    }
 }
 
 /// A run of probes to many targets. Never reads a clock, never touches a socket.
@@ -61,6 +74,10 @@ pub struct Engine {
     pub(crate) lateness: Histogram,
     pub(crate) latest: Option<u64>,
     pub(crate) unexpected_elsewhere: u64,
+    /// How many may be in flight, where that is what sets the pace.
+    pub(crate) window: Option<Gauge>,
+    /// Measured probes that may still be answered before there are enough.
+    pub(crate) wanted: u64,
 }
 
 impl Engine {
@@ -90,9 +107,17 @@ impl Engine {
             lateness: Histogram::new(),
             latest: None,
             unexpected_elsewhere: 0,
+            window: match plan.pace {
+                Pace::Window(window) => Some(Gauge::new(window, plan.timeout, start)),
+                _ => None,
+            },
+            wanted: plan.enough.unwrap_or(u64::MAX),
         };
         for target in 0..targets {
             engine.turn_after_settling(TargetId(target as u32), start);
+        }
+        if let Order::Shuffled(seed) = plan.order {
+            shuffle(engine.ready.make_contiguous(), seed);
         }
         Ok(engine)
     }
@@ -141,8 +166,28 @@ impl Engine {
         }
     }
 
+    /// This host has dropped what came in: where a window sets the pace, it gives way.
+    pub fn dropped(&mut self) {
+        if let Some(window) = &mut self.window {
+            window.dropped();
+        }
+    }
+
+    /// Whether a window sets the pace, and gives way to what [`Engine::dropped`] tells it.
+    pub fn floods(&self) -> bool {
+        matches!(self.plan.pace, Pace::Window(window) if window.adapts())
+    }
+
+    /// Whether the run was ended because enough probes were answered.
+    pub fn has_enough(&self) -> bool {
+        self.wanted == 0
+    }
+
     /// Appends the probes that are due at `now`, at most [`BATCH`] in all.
     pub fn poll(&mut self, now: Timestamp, due: &mut Vec<Outgoing>) {
+        if let Some(window) = &mut self.window {
+            window.look(now);
+        }
         while due.len() < BATCH && self.deferred.front().is_some_and(|(again, _)| *again <= now) {
             due.extend(self.deferred.pop_front().map(|(_, outgoing)| outgoing));
         }
@@ -184,14 +229,23 @@ impl Engine {
             (None, Some(paced)) => (false, paced.due),
             (None, None) => return None,
         };
+        if self.window.as_ref().is_some_and(Gauge::is_full) {
+            return None;
+        }
         Some((is_ready, if self.gap == 0 { due } else { due.max(self.gate) }))
     }
 
     #[inline]
     fn launch(&mut self, waiting: Waiting, at: Timestamp, now: Timestamp) -> Option<Outgoing> {
+        if waiting.again {
+            return self.launch_again(waiting.target, at, now);
+        }
         let session = &mut self.sessions[waiting.target.index()];
         if session.over {
             return None;
+        }
+        if self.window.is_some() {
+            return self.launch_in_window(waiting.target, at, now);
         }
         let oldest = Timestamp::from_nanos(now.as_nanos().saturating_sub(self.reach));
         let due = if at > waiting.due {
@@ -223,14 +277,8 @@ impl Engine {
             session.report.counts.skipped += 1;
         }
         match session.offered(&self.plan) {
-            Turn::At(due) => self.paced.push_back(Waiting {
-                due,
-                target: waiting.target,
-            }),
-            Turn::Now => self.ready.push_back(Waiting {
-                due: now,
-                target: waiting.target,
-            }),
+            Turn::At(due) => self.paced.push_back(Waiting::new(waiting.target, due)),
+            Turn::Now => self.ready.push_back(Waiting::new(waiting.target, now)),
             Turn::Over => self.running -= 1,
             Turn::AfterSettling => {}
         }
@@ -241,6 +289,63 @@ impl Engine {
         })
     }
 
+    /// A probe in place of one that was lost.
+    fn launch_again(&mut self, target: TargetId, at: Timestamp, now: Timestamp) -> Option<Outgoing> {
+        self.running -= 1;
+        let due = if self.window.is_some() { now } else { at };
+        if self.gap != 0 {
+            self.gate = self.gate.max(due).plus_nanos(self.gap);
+        }
+        let outgoing = self.launch_at(target, due);
+        if outgoing.is_none() {
+            self.sessions[target.index()].report.counts.skipped += 1;
+        }
+        outgoing
+    }
+
+    /// The next probe of a target where there is room in the window: due now, whenever its turn came.
+    fn launch_in_window(&mut self, target: TargetId, at: Timestamp, now: Timestamp) -> Option<Outgoing> {
+        let session = &mut self.sessions[target.index()];
+        if session.is_past_end(&self.plan, now) {
+            session.over = true;
+            self.running -= 1;
+            return None;
+        }
+        let Some(outgoing) = self.launch_at(target, now) else {
+            // The slot's last probe is silent and its timeout runs: the next comes after it.
+            if let Some(window) = &mut self.window {
+                window.block();
+            }
+            self.ready.push_front(Waiting::new(target, at));
+            return None;
+        };
+        if self.gap != 0 {
+            self.gate = self.gate.max(now).plus_nanos(self.gap);
+        }
+        match self.sessions[target.index()].offered(&self.plan) {
+            Turn::Now | Turn::At(_) => self.ready.push_back(Waiting::new(target, now)),
+            Turn::Over => self.running -= 1,
+            Turn::AfterSettling => {}
+        }
+        Some(outgoing)
+    }
+
+    /// Takes a slot for the next probe of a target; `None` while the slot is in use.
+    fn launch_at(&mut self, target: TargetId, due: Timestamp) -> Option<Outgoing> {
+        let session = &mut self.sessions[target.index()];
+        let seq = session.next;
+        if !self.rings.offer(target.index(), seq, due) {
+            return None;
+        }
+        session.next = seq.next();
+        session.in_flight += 1;
+        self.in_flight += 1;
+        if let Some(window) = &mut self.window {
+            window.launched(due);
+        }
+        Some(Outgoing { target, seq, due })
+    }
+
     /// What to wait for.
     pub fn upcoming(&mut self) -> Next {
         self.upcoming_ahead(Duration::ZERO)
@@ -248,13 +353,19 @@ impl Engine {
 
     /// What to wait for, where probes are taken over up to `lead` before they are due.
     pub fn upcoming_ahead(&mut self, lead: Duration) -> Next {
-        if self.running == 0 && self.in_flight == 0 {
+        if self.has_enough() || (self.running == 0 && self.in_flight == 0) {
             return Next::Done;
         }
         let mut until = self.earliest().map_or(Timestamp::NEVER, |(_, at)| at.minus(lead));
         for queue in [&self.deferred, &self.held] {
             if let Some((again, _)) = queue.front() {
                 until = until.min(*again);
+            }
+        }
+        if let Some(window) = &mut self.window {
+            if window.is_full() {
+                window.kept_back();
+                until = until.min(window.patience_ends());
             }
         }
         if self.deadline < until {
@@ -313,5 +424,20 @@ impl Engine {
             clock_steps: 0,
             longest_stall_ns: 0,
         }
+    }
+}
+
+/// Puts the entries into an order that looks like chance and is the same for the same `seed` (Fisher and Yates, with
+/// splitmix64).
+fn shuffle(entries: &mut [Waiting], seed: u64) {
+    let mut state = seed;
+    for last in (1..entries.len()).rev() {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        // Scaled, not cut: as even as 64 bits make it.
+        let pick = (u128::from(mixed) * (last as u128 + 1)) >> 64;
+        entries.swap(last, pick as usize);
     }
 }

@@ -22,6 +22,49 @@ pub enum Pace {
     Every(Duration),
     /// The next as soon as the last is answered or lost.
     WhenSettled,
+    /// The next as soon as there is room among those in flight, over all targets.
+    Window(Window),
+}
+
+/// How many probes, of all targets together, wait for their answers at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// How many at first.
+    pub first: u32,
+    /// How many at most. As many as at first: the window never changes. More: it grows while answers keep up and gives
+    /// way when they do not.
+    pub most: u32,
+}
+
+impl Window {
+    /// As fast as it goes without loss of our own making.
+    pub const FLOOD: Window = Window {
+        first: 32,
+        most: 1024,
+    };
+
+    /// Always as many.
+    pub const fn fixed(size: u32) -> Window {
+        Window {
+            first: size,
+            most: size,
+        }
+    }
+
+    /// Whether it gives way.
+    pub const fn adapts(self) -> bool {
+        self.first != self.most
+    }
+}
+
+/// In which order targets have their turns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Order {
+    /// As they are listed.
+    #[default]
+    Listed,
+    /// Shuffled, the same for the same number: neighbours in the list, often one box, are not asked in a row.
+    Shuffled(u64),
 }
 
 /// What a sender does that comes late, because the process was held up.
@@ -69,6 +112,12 @@ pub struct Plan {
     pub gap: Duration,
     /// What is kept.
     pub detail: Detail,
+    /// How many probes that were lost are made up for by another one, per target. Each counts like any other probe.
+    pub retries: u32,
+    /// The run is over when so many measured probes were answered, over all targets.
+    pub enough: Option<u64>,
+    /// Who is first.
+    pub order: Order,
 }
 
 impl Default for Plan {
@@ -83,12 +132,18 @@ impl Default for Plan {
             late: LatePolicy::CatchUp(Duration::from_millis(100)),
             gap: Duration::ZERO,
             detail: Detail::Full,
+            retries: 0,
+            enough: None,
+            order: Order::Listed,
         }
     }
 }
 
 /// In-flight slots a run may hold in all; 24 bytes each.
 pub const MOST_IN_FLIGHT: u64 = 1 << 23;
+
+/// A second's worth of silence at the highest rate that one thread reaches.
+const FLOOD_SLOTS: u64 = 1 << 18;
 
 /// Why a plan cannot be run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -118,13 +173,25 @@ impl Plan {
         }
         let need = match self.pace {
             Pace::WhenSettled => 1,
+            // A probe that stays silent keeps its slot until its timeout, while many others come and go.
+            Pace::Window(window) => {
+                let most = if window.adapts() {
+                    FLOOD_SLOTS
+                } else {
+                    FLOOD_SLOTS.min(1024 * u64::from(window.most))
+                };
+                most.min(MOST_IN_FLIGHT / targets.max(1) as u64).max(1)
+            }
             Pace::Every(period) if period.is_zero() => return Err(PlanError::NoInterval),
             Pace::Every(period) => (nanos(self.timeout).saturating_add(nanos(self.late.reach()))
                 / nanos(period))
             .saturating_add(2),
         };
         let all = match self.stop {
-            Stop::Count(n) => n.saturating_add(self.warmup),
+            Stop::Count(n) => {
+                n.saturating_add(self.warmup)
+                    .saturating_add(if n > 1 { self.retries.into() } else { 0 })
+            }
             _ => u64::MAX,
         };
         // With few targets a longer memory is cheap, and tells a late answer from a duplicate for longer.

@@ -31,12 +31,14 @@ struct Course {
     slot: u64,
     /// When it began: what a run by time is counted from.
     began: Timestamp,
+    /// How many probes more than the plan says: those that made up for lost ones.
+    again: u64,
 }
 
 impl Course {
     fn is_finished(&self, plan: &Plan, next: Sequence, due: Timestamp) -> bool {
         match plan.stop {
-            Stop::Count(n) => next.0.saturating_sub(plan.warmup) >= n,
+            Stop::Count(n) => next.0.saturating_sub(plan.warmup) >= n.saturating_add(self.again),
             Stop::After(time) => due >= self.began.plus(time),
             Stop::Never => false,
         }
@@ -75,7 +77,7 @@ impl Session {
     /// Whether the schedule alone makes probes due from here on: no answer does.
     #[inline]
     pub(crate) fn follows_schedule(&self, plan: &Plan) -> bool {
-        self.course.is_some() && matches!(plan.pace, Pace::Every(_))
+        self.course.is_some() && plan.pace != Pace::WhenSettled
     }
 
     /// Called when a probe has been settled, or at the start: does that make another one due?
@@ -95,12 +97,13 @@ impl Session {
             None => {
                 let period = match plan.pace {
                     Pace::Every(period) => crate::time::nanos(period).max(1),
-                    Pace::WhenSettled => 1,
+                    Pace::WhenSettled | Pace::Window(_) => 1,
                 };
                 self.course = Some(Course {
                     schedule: Schedule { start: now, period },
                     slot: 0,
                     began: now,
+                    again: 0,
                 });
                 Turn::Now
             }
@@ -124,7 +127,11 @@ impl Session {
         };
         course.slot += 1;
         let due = course.schedule.due(course.slot);
-        let is_finished = course.is_finished(plan, self.next, due);
+        // Without a schedule, the end of a run by time is known only when the next probe's turn comes.
+        let is_finished = match (plan.pace, plan.stop) {
+            (Pace::Window(_), Stop::After(_)) => false,
+            _ => course.is_finished(plan, self.next, due),
+        };
         match (plan.pace, plan.stop) {
             // By time, a closed loop's end is known only when its next probe's turn comes.
             (Pace::WhenSettled, Stop::After(_) | Stop::Never) => Turn::AfterSettling,
@@ -134,7 +141,18 @@ impl Session {
             }
             (Pace::WhenSettled, Stop::Count(_)) => Turn::AfterSettling,
             (Pace::Every(_), _) => Turn::At(due),
+            (Pace::Window(_), _) => Turn::Now,
         }
+    }
+
+    /// A measured probe was lost: whether another one makes up for it.
+    pub(crate) fn retries(&mut self, plan: &Plan) -> bool {
+        let Some(course) = &mut self.course else {
+            return false;
+        };
+        let again = course.again < u64::from(plan.retries);
+        course.again += u64::from(again);
+        again
     }
 
     /// Leaves out the slots that are older than `oldest`, but for the last one due; returns the new due time.

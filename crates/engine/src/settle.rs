@@ -191,6 +191,7 @@ impl Engine {
             if rtt.is_some() {
                 session.stamped(stamps.0, stamps.1);
             }
+            self.wanted = self.wanted.saturating_sub(1);
         }
         let outcome = Outcome::Reply {
             rtt: rtt.map(Duration::from_nanos),
@@ -402,6 +403,20 @@ impl Engine {
                 .lost(flight.seq.0 - self.plan.warmup, flight.left.as_nanos());
         }
         self.settle(flight, Outcome::Lost, now, sink);
+        if self.plan.retries > 0 && flight.seq.0 >= self.plan.warmup {
+            self.make_up_for(flight.target, now);
+        }
+    }
+
+    /// A probe was lost: another one takes its place, where the plan has it so.
+    fn make_up_for(&mut self, target: TargetId, now: Timestamp) {
+        if self.sessions[target.index()].retries(&self.plan) {
+            self.running += 1;
+            self.ready.push_back(Waiting {
+                again: true,
+                ..Waiting::new(target, now)
+            });
+        }
     }
 
     fn settle(&mut self, flight: Flight, outcome: Outcome, now: Timestamp, sink: &mut impl Sink) {
@@ -416,6 +431,13 @@ impl Engine {
         session.in_flight -= 1;
         let follows_schedule = session.follows_schedule(&self.plan);
         self.in_flight -= 1;
+        if let Some(window) = &mut self.window {
+            match outcome {
+                Outcome::Reply { rtt, .. } => window.answered(rtt.map(nanos), now),
+                Outcome::Rejected { .. } => window.answered(None, now),
+                Outcome::Lost | Outcome::NotSent(_) => window.gave_up(),
+            }
+        }
         let warmup = seq.0 < self.plan.warmup;
         sink.record(&Record::Settled(Sample {
             target,
@@ -435,7 +457,7 @@ impl Engine {
         let session = &mut self.sessions[target.index()];
         let was_over = session.over;
         match session.settled(&self.plan, now) {
-            Turn::Now | Turn::At(_) => self.ready.push_back(Waiting { due: now, target }),
+            Turn::Now | Turn::At(_) => self.ready.push_back(Waiting::new(target, now)),
             Turn::Over if !was_over => self.running -= 1,
             Turn::Over | Turn::AfterSettling => {}
         }

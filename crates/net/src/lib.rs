@@ -44,6 +44,7 @@ pub use incoming::{internet_checksum, receive_from_any, Incoming, Received};
 pub use keeper::StampKeeper;
 pub use open::Identifiers;
 pub use options::{Options, SharePort};
+pub use pacing::current_cpu;
 pub use surroundings::Surroundings;
 pub use targets::{Target, Targets};
 pub use wait::{Pacing, Waiter, Waker, Woken};

@@ -61,6 +61,12 @@ pub fn allowed_cpus() -> usize {
     usize::try_from(unsafe { libc::CPU_COUNT(&set) }).unwrap_or(1)
 }
 
+/// The CPU that the calling thread runs on just now.
+pub fn current_cpu() -> Option<usize> {
+    // SAFETY: no pointers are passed.
+    usize::try_from(unsafe { libc::sched_getcpu() }).ok()
+}
+
 /// Whether spinning is harmless: more than one CPU, and the control group allows at least a whole one.
 pub(crate) fn spinning_allowed() -> bool {
     static QUOTA_BELOW_ONE: OnceLock<bool> = OnceLock::new();

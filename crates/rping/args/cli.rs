@@ -9,7 +9,7 @@ use super::bandwidth::BandwidthArgs;
 use super::output::{Buckets, Color, Format};
 use super::source::{Family, Source};
 use super::{help, value};
-use crate::job::{Close, Stop, UdpProtocol};
+use crate::job::{Close, Pacing, Stop, UdpProtocol};
 
 #[derive(Parser, Debug)]
 #[command(
@@ -135,6 +135,25 @@ impl From<CloseWord> for Close {
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
+pub(crate) enum PacingWord {
+    Auto,
+    Precise,
+    Spin,
+    Eco,
+}
+
+impl PacingWord {
+    pub(crate) fn forced(self) -> Option<Pacing> {
+        match self {
+            PacingWord::Auto => None,
+            PacingWord::Precise => Some(Pacing::Precise),
+            PacingWord::Spin => Some(Pacing::Spin),
+            PacingWord::Eco => Some(Pacing::Eco),
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
 pub(crate) enum ProtocolWord {
     Auto,
     Echo,
@@ -232,6 +251,34 @@ pub(crate) struct ProbeArgs {
     /// Bound over all targets together, probes per second; 0, or -i 0, lifts it [default: 1000 where there is more than one target]
     #[arg(long, value_name = "HZ", value_parser = value::rate, allow_hyphen_values = true, help_heading = "When")]
     pub(crate) max_rate: Option<f64>,
+    /// As fast as answers keep up: many in flight, fewer when this host, the path or the far end drops or queues them
+    #[arg(long, conflicts_with_all = ["interval", "rate", "in_flight"], help_heading = "When")]
+    pub(crate) flood: bool,
+    /// Always so many in flight over all targets, up to 65536: the next leaves when one is settled
+    #[arg(long, value_name = "N", value_parser = value::whole, allow_hyphen_values = true,
+        conflicts_with_all = ["interval", "rate"], help_heading = "When")]
+    pub(crate) in_flight: Option<u64>,
+    /// Make up for a lost probe by another one, up to N times per target; each counts [default: 0]
+    #[arg(long, value_name = "N", value_parser = value::whole, allow_hyphen_values = true, help_heading = "When")]
+    pub(crate) retries: Option<u64>,
+    /// End the run when N measured probes were answered, over all targets
+    #[arg(long, value_name = "N", value_parser = value::whole, allow_hyphen_values = true, help_heading = "When")]
+    pub(crate) stop_after: Option<u64>,
+    /// Ask the addresses or ports of a block or range in the order of their numbers [default: shuffled]
+    #[arg(long, conflicts_with = "seed", help_heading = "When")]
+    pub(crate) in_order: bool,
+    /// Shuffle them the same way as every other run with this number
+    #[arg(long, value_name = "N", value_parser = value::whole, allow_hyphen_values = true, help_heading = "When")]
+    pub(crate) seed: Option<u64>,
+    /// How the time until the next send is spent: precise (sleep, then spin), spin (a whole core), eco (sleep alone), auto (by rate and CPUs) [default: auto]
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "When"
+    )]
+    pub(crate) pacing: Option<PacingWord>,
     /// A probe not answered by then is lost, up to 1 day
     #[arg(short = 'W', long, value_name = "TIME", value_parser = value::duration, allow_hyphen_values = true,
         help_heading = "When")]

@@ -30,10 +30,11 @@ pub use usage::Usage;
 
 pub(crate) use usage::{plain, shown};
 
-use crate::job::{Kind, Pace, Stop, UdpProtocol};
+use crate::job::{Kind, Pace, Stop, UdpProtocol, Window};
 use argv::Words;
 use cli::{Cli, Command, ProbeArgs};
 use output::{Color, Format};
+use rping_engine::Order;
 
 /// What a command line asks for.
 // There is one of these in a run: its size is no matter, and a box would only be in the way.
@@ -145,6 +146,11 @@ fn output(args: &ProbeArgs) -> OutputOptions {
 
 fn request(kind: Kind, args: ProbeArgs) -> Result<Request, Usage> {
     let pace = match (args.interval, args.rate) {
+        _ if args.flood => Pace::Window(Window::FLOOD),
+        _ if args.in_flight.is_some() => {
+            let size = args.in_flight.and_then(|n| u32::try_from(n).ok());
+            Pace::Window(Window::fixed(size.unwrap_or(u32::MAX)))
+        }
         (Some(Duration::ZERO), _) => Pace::WhenSettled,
         (Some(interval), _) => Pace::Every(interval),
         (None, Some(rate)) => Pace::Every(period(rate)?),
@@ -165,6 +171,14 @@ fn request(kind: Kind, args: ProbeArgs) -> Result<Request, Usage> {
         },
         pace,
         max_rate: args.max_rate,
+        retries: args.retries.unwrap_or(0),
+        enough: args.stop_after,
+        order: match (args.in_order, args.seed) {
+            (true, _) => Some(Order::Listed),
+            (false, Some(seed)) => Some(Order::Shuffled(seed)),
+            (false, None) => None,
+        },
+        pacing: args.pacing.and_then(cli::PacingWord::forced),
         timeout: args.timeout,
         warmup: args.warmup.unwrap_or(0),
         size: args.size,

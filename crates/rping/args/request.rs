@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{plain, Family, Source, Usage};
 use crate::assertion::Assertion;
-use crate::job::{Close, Job, Kind, Pace, Stop, Target, UdpProtocol};
+use crate::job::{Close, Job, Kind, Order, Pace, Pacing, Stop, Target, UdpProtocol};
 use crate::targets::{self, LocalNet, Resolver, Rules, Spec};
 
 /// The shortest interval: a hundred thousand probes per second and target.
@@ -19,6 +20,10 @@ pub(super) const DAY: Duration = Duration::from_secs(86_400);
 const LONGEST_RUN: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Probes per second over all targets together, where there is more than one.
 const MAX_RATE: f64 = 1000.0;
+/// Probes in flight that may be asked for.
+const MOST_AT_ONCE: u32 = 65_536;
+/// Probes in place of lost ones that may be asked for.
+const MOST_RETRIES: u64 = 1000;
 /// The payload without `--size`, bytes.
 const SIZE: usize = 32;
 /// Payload from which an echo carries a nonce and the whole sequence, bytes.
@@ -55,6 +60,14 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// Probes per target sent first and left out of every figure. Default 0.
     pub warmup: u64,
+    /// How many lost probes per target are made up for by another one. Default 0.
+    pub retries: u64,
+    /// End when so many measured probes were answered, over all targets.
+    pub enough: Option<u64>,
+    /// In which order targets have their turns. Default: shuffled where there is a block or range, else as listed.
+    pub order: Option<Order>,
+    /// How the time until the next send is spent. Default: by the rate and the CPUs there are.
+    pub pacing: Option<Pacing>,
     /// Payload bytes, ICMP and UDP. Default 32.
     pub size: Option<usize>,
     /// One family only. Default: the resolver's order.
@@ -93,6 +106,10 @@ impl Request {
             max_rate: None,
             timeout: None,
             warmup: 0,
+            retries: 0,
+            enough: None,
+            order: None,
+            pacing: None,
             size: None,
             family: None,
             source: None,
@@ -163,6 +180,17 @@ impl Request {
         }
         if self.max_rate.is_some_and(|rate| !rate.is_finite() || rate < 0.0) {
             return refuse("--max-rate is a finite number of probes per second, or 0 for no bound");
+        }
+        if let Pace::Window(window) = self.pace {
+            if !(1..=MOST_AT_ONCE).contains(&window.most) {
+                return refuse(format_args!("--in-flight is 1 to {MOST_AT_ONCE}"));
+            }
+        }
+        if self.retries > MOST_RETRIES {
+            return refuse(format_args!("--retries is at most {MOST_RETRIES}"));
+        }
+        if self.enough == Some(0) {
+            return refuse("--stop-after 0 would end before it began: give 1 or more");
         }
         if self.ttl == Some(0) {
             return refuse("--ttl 0 goes nowhere: give 1 to 255");
@@ -275,12 +303,18 @@ impl Request {
         self.check_sizes(&targets)?;
         self.check_flood(&targets, local)?;
         let max_rate = match (self.max_rate, self.pace) {
-            (Some(0.0), _) | (None, Pace::WhenSettled) => None,
+            (Some(0.0), _) | (None, Pace::WhenSettled | Pace::Window(_)) => None,
             (Some(rate), _) => Some(rate),
             (None, Pace::Every(_)) => (targets.len() > 1).then_some(MAX_RATE),
         };
         notes.extend(self.thin_echo());
         notes.extend(self.stretched(max_rate, targets.len()));
+        let is_sweep = || targets.iter().any(|target| target.from_block);
+        let order = self.order.unwrap_or_else(|| match is_sweep() {
+            // A number of its own for each run.
+            true => Order::Shuffled(RandomState::new().hash_one(0u8)),
+            false => Order::Listed,
+        });
         let defaults = Job::new(self.kind);
         Ok(Job {
             kind: self.kind,
@@ -288,6 +322,10 @@ impl Request {
             stop: self.stop,
             pace: self.pace,
             max_rate,
+            retries: self.retries as u32,
+            enough: self.enough,
+            order,
+            pacing: self.pacing,
             timeout: self.timeout.unwrap_or(defaults.timeout),
             warmup: self.warmup,
             size: self.size.unwrap_or(SIZE),
@@ -389,7 +427,7 @@ impl Request {
     /// Floods of other people's hosts, by a user whom file capabilities made more than a user.
     fn check_flood(&self, targets: &[Target], local: &LocalNet) -> Result<(), Usage> {
         let flood = match self.pace {
-            Pace::WhenSettled => true,
+            Pace::WhenSettled | Pace::Window(_) => true,
             Pace::Every(interval) => interval < FLOOD,
         };
         let raw = matches!(self.kind, Kind::Icmp | Kind::Arp);

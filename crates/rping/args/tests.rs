@@ -117,6 +117,43 @@ fn flags_reach_the_job() {
 }
 
 #[test]
+fn what_makes_a_sweep_or_a_flood_reaches_the_job() {
+    let sweep = job("icmp 10.9.0.0/24 --retries 2 --stop-after 5 --seed 7 --pacing eco");
+    assert_eq!((sweep.retries, sweep.enough), (2, Some(5)));
+    assert_eq!(
+        (sweep.order, sweep.pacing),
+        (Order::Shuffled(7), Some(crate::job::Pacing::Eco))
+    );
+    assert!(matches!(job("tcp h:1-9").order, Order::Shuffled(_)), "by default");
+    assert_ne!(
+        job("tcp h:1-9").order,
+        job("tcp h:1-9").order,
+        "each run its own way"
+    );
+    assert_eq!(job("tcp h:1-9 --in-order").order, Order::Listed);
+    assert_eq!(job("icmp h g").order, Order::Listed, "as they are typed");
+    assert_eq!(job("icmp h --flood").pace, Pace::Window(Window::FLOOD));
+    assert_eq!(job("icmp h --in-flight 9").pace, Pace::Window(Window::fixed(9)));
+    assert_eq!(job("icmp h g --flood").max_rate, None);
+    assert_eq!(job("icmp h g --flood --max-rate 7").max_rate, Some(7.0));
+    assert_eq!(job("icmp h --pacing auto").pacing, None);
+    for (line, word) in [
+        ("icmp h --flood -i 1", "--flood"),
+        ("icmp h --flood --in-flight 2", "--flood"),
+        ("icmp h --in-flight 0", "--in-flight"),
+        ("icmp h --in-flight 65537", "--in-flight"),
+        ("icmp h --stop-after 0", "--stop-after"),
+        ("icmp h --retries 1001", "--retries"),
+        ("icmp h --retries -1", "--retries"),
+        ("icmp h --in-order --seed 1", "--in-order"),
+        ("icmp h --pacing fast", "--pacing"),
+    ] {
+        let said = refused(line);
+        assert!(said.contains(word), "{line}: {said}");
+    }
+}
+
+#[test]
 fn aliases_mean_the_same() {
     assert_eq!(job("ping -c 7 -s 64 h"), job("icmp -n 7 -l 64 h"));
     assert_eq!(job("ping --count 7 --size 64 h"), job("icmp -n 7 -l 64 h"));

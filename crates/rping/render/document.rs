@@ -210,7 +210,7 @@ impl Options {
             duration_ns: duration,
             interval_ns: match job.pace {
                 Pace::Every(d) => rping_engine::time::nanos(d),
-                Pace::WhenSettled => 0,
+                Pace::WhenSettled | Pace::Window(_) => 0,
             },
             timeout_ns: rping_engine::time::nanos(job.timeout),
             warmup: job.warmup,

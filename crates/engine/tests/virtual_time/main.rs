@@ -3,6 +3,7 @@
 mod outcomes;
 mod schedule;
 mod sim;
+mod sweeps;
 
 use std::time::Duration;
 

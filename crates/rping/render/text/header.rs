@@ -32,6 +32,8 @@ pub(super) fn of(job: &Job, style: Style) -> String {
         Pace::Every(_) if job.stop == Stop::Count(1) => {}
         Pace::Every(d) => how.push(format!("one every {}", setting(d))),
         Pace::WhenSettled => how.push("the next as soon as the last is settled".to_owned()),
+        Pace::Window(window) if window.adapts() => how.push("as fast as answers keep up".to_owned()),
+        Pace::Window(window) => how.push(format!("{} in flight", window.most)),
     }
     if job.warmup > 0 {
         how.push(format!(
