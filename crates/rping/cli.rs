@@ -121,7 +121,7 @@ fn name_errors(job: &Job) {
 
 /// Machine-readable output is a whole document even when no target could be probed; for people the error says it all.
 fn nothing_to_probe(job: Job, output: &OutputOptions) -> u8 {
-    if output.format == Format::Text {
+    if matches!(output.format, Format::Text | Format::PsPing { .. }) {
         return 2;
     }
     let report = Report::of_nothing(Arc::new(job));
@@ -178,7 +178,7 @@ fn conclude(
             complain(&format!("standard output: {error}; the summary follows here"));
             let _ = io::stderr()
                 .lock()
-                .write_all(render::interim_text(&report).as_bytes());
+                .write_all(render::interim(format, &report).as_bytes());
             2
         }
     }
@@ -197,6 +197,7 @@ struct Screen {
     feed: Feed,
     job: Arc<Job>,
     epoch: Epoch,
+    format: Format,
 }
 
 impl Opened for Setup {
@@ -216,6 +217,7 @@ impl Opened for Setup {
             feed,
             job: Arc::clone(job),
             epoch: *epoch,
+            format: self.output.format,
         });
         Ok(())
     }
@@ -263,9 +265,13 @@ impl Control for Watching {
 
     fn snapshot(&mut self, run: RunReport) {
         let screen = self.screen.borrow();
-        let Some(Screen { job, epoch, .. }) = screen.as_ref() else {
+        let Some(Screen {
+            job, epoch, format, ..
+        }) = screen.as_ref()
+        else {
             return;
         };
+        let format = *format;
         let instrument = Instrument {
             pacing: "",
             warnings: Vec::new(),
@@ -284,7 +290,7 @@ impl Control for Watching {
             .spawn(move || {
                 let _ = io::stderr()
                     .lock()
-                    .write_all(render::interim_text(&report).as_bytes());
+                    .write_all(render::interim(format, &report).as_bytes());
             });
     }
 }

@@ -135,6 +135,8 @@ pub struct Job {
     pub broadcast: bool,
     /// How TCP connections are ended.
     pub close: Close,
+    /// Tell the local port of each TCP connection ([`rping_engine::Outcome::Reply`]): one more system call a probe.
+    pub local_ports: bool,
     /// What the run must amount to; decides the exit code.
     pub assertions: Vec<Assertion>,
     /// Things worth saying about the request itself before anything is sent.
@@ -166,6 +168,7 @@ impl Job {
             mark: None,
             broadcast: false,
             close: Close::default(),
+            local_ports: false,
             assertions: Vec::new(),
             notes: Vec::new(),
         }

@@ -103,6 +103,7 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
             let options = rping_tcp::Options {
                 connect,
                 max_in_flight: None,
+                tell_local_port: job.local_ports,
             };
             let probe =
                 rping_tcp::TcpProbe::open(&addresses, options, settings.waiter()).map_err(OpenError::from)?;

@@ -1,6 +1,7 @@
 //! The program as a person and a script meet it: what it refuses, how it ends, what it leaves on which stream.
 
 mod endings;
+mod psping;
 mod refusals;
 
 use std::process::{Command, Output};

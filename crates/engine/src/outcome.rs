@@ -1,5 +1,6 @@
 //! What became of a probe, and the counters that a target's probes add up to.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crate::probe::{Origin, Reason, Refusal, Sequence, TargetId};
@@ -24,6 +25,8 @@ pub enum Outcome {
         syn_retransmits: u8,
         /// TTL or hop limit of the answer, where it can be seen.
         ttl: Option<u8>,
+        /// TCP: the local port of the connection, where it was asked for.
+        local_port: Option<NonZeroU16>,
     },
     /// Somebody said no.
     Rejected {

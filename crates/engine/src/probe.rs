@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crate::time::{Stamp, Timestamp};
@@ -139,6 +140,8 @@ pub struct Answer {
     /// That it was answered is known, but not when: the round trip is not known. (A neighbour entry that the kernel
     /// confirmed.)
     pub untimed: bool,
+    /// TCP: the local port of the connection, where it was asked for.
+    pub local_port: Option<NonZeroU16>,
 }
 
 impl Answer {
@@ -152,6 +155,7 @@ impl Answer {
             rtt: None,
             ttl: None,
             untimed: false,
+            local_port: None,
         }
     }
 }

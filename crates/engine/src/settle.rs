@@ -201,6 +201,7 @@ impl Engine {
             reordered,
             syn_retransmits: answer.syn_retransmits,
             ttl: answer.ttl,
+            local_port: answer.local_port,
         };
         self.settle(flight, outcome, now, sink);
     }

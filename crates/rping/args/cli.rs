@@ -45,6 +45,13 @@ pub(crate) enum Command {
     /// The far end of every two-ended test: STAMP, and iperf3's protocol, for many clients at once
     #[command(override_usage = "rping server [FLAGS] [BIND[:PORT]]", after_help = help::SERVER)]
     Server(ServerArgs),
+    /// PsPing's command line and output, unchanged; also when the program is called psping
+    #[command(disable_help_flag = true, override_usage = "rping psping [SWITCHES] destination[:port]", after_help = help::PSPING)]
+    Psping {
+        /// PsPing's switches and destination; `rping psping -?` explains them
+        #[arg(value_name = "SWITCHES", trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Completions for a shell, on standard output
     #[command(override_usage = "rping completions SHELL", after_help = help::COMPLETIONS)]
     Completions {

@@ -71,6 +71,15 @@ Examples:
   rping server 10.0.0.1                   this address alone
   rping server [::1]:6000                 address and port";
 
+pub(crate) const PSPING: &str = "\
+Modes, as PsPing chooses them: a server with -s; bandwidth with -b; latency with -l and a port; TCP connect with
+a port; else ICMP. --json adds rping's own document. `rping psping -? i|t|l|b` explains a mode.
+
+Examples:
+  rping psping -n 10 -w 3 marklap         ICMP
+  rping psping -n 100 -i 0 -q marklap:80  TCP connect
+  rping psping -s 192.168.2.2:5000        server";
+
 pub(crate) const COMPLETIONS: &str = "\
 Examples:
   rping completions bash > ~/.local/share/bash-completion/completions/rping

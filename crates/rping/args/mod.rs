@@ -7,6 +7,7 @@ mod cli;
 mod help;
 pub mod output;
 pub(crate) mod pages;
+mod psping;
 mod request;
 mod server;
 mod source;
@@ -23,6 +24,7 @@ use clap::FromArgMatches;
 pub use bandwidth::{BandwidthRequest, Show};
 pub use cli::command;
 pub use output::OutputOptions;
+pub(crate) use psping::BANNER as PSPING_BANNER;
 pub use request::{List, Request};
 pub use server::{ServerArgs, PORT as SERVER_PORT};
 pub use source::{Family, Source};
@@ -63,8 +65,10 @@ pub enum Invocation {
 /// # Errors
 /// Everything that can be told to be wrong without asking the system: one line, to be shown after `rping: `.
 pub fn parse(argv: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> {
+    let mut argv = argv;
+    let called = argv.next().unwrap_or_default();
     let mut typed = Vec::new();
-    for (at, word) in argv.skip(1).enumerate() {
+    for (at, word) in argv.enumerate() {
         typed.push(word.into_string().map_err(|word| {
             let word = word.to_string_lossy().into_owned();
             Usage::new(format_args!(
@@ -74,6 +78,14 @@ pub fn parse(argv: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> 
             ))
         })?);
     }
+    match psping::words(&called, &typed) {
+        Some(words) => psping::parse(words),
+        None => parse_words(typed),
+    }
+}
+
+/// Reads the words after the program's name.
+fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
     if let Some(topic) = topics::asked(&typed) {
         return Ok(Invocation::Print(topic.to_owned()));
     }
@@ -110,6 +122,7 @@ pub fn parse(argv: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> 
     };
     let (request, output) = match cli.command {
         Command::Server(args) => return server::parse(&args).map(Invocation::Server),
+        Command::Psping { words } => return psping::parse(&words),
         Command::Completions { shell } => return Ok(Invocation::Print(pages::completions(shell))),
         Command::Man { all: Some(dir), .. } => return Ok(Invocation::ManualPages(dir)),
         Command::Man { of, all: None } => return pages::manual(of.as_deref()).map(Invocation::Print),

@@ -12,6 +12,11 @@ pub enum Format {
     Ndjson,
     /// The same stream as rows.
     Csv,
+    /// As PsPing prints it; asked for with `rping psping`, not with `-o`.
+    PsPing {
+        /// With the lines that name the program.
+        banner: bool,
+    },
 }
 
 /// When to colour.

@@ -90,6 +90,8 @@ pub struct Request {
     pub all_addresses: bool,
     /// How TCP connections are ended.
     pub close: Close,
+    /// Tell the local port of each TCP connection.
+    pub local_ports: bool,
     /// What the run must amount to.
     pub assertions: Vec<Assertion>,
 }
@@ -121,6 +123,7 @@ impl Request {
             broadcast: false,
             all_addresses: false,
             close: Close::default(),
+            local_ports: false,
             assertions: Vec::new(),
         }
     }
@@ -342,6 +345,7 @@ impl Request {
             mark: self.mark,
             broadcast: self.broadcast,
             close: self.close,
+            local_ports: self.local_ports,
             assertions: self.assertions,
             notes,
         })

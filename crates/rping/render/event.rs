@@ -96,6 +96,7 @@ impl Event {
                 reordered,
                 syn_retransmits,
                 ttl,
+                ..
             } => {
                 probe.outcome = "reply";
                 probe.rtt_ns = rtt.map(nanos);

@@ -24,6 +24,7 @@ mod histogram;
 pub mod icmp;
 mod json;
 mod ndjson;
+mod psping;
 mod style;
 mod text;
 pub mod units;
@@ -35,7 +36,14 @@ pub(crate) mod sample;
 mod tests;
 
 pub(crate) use figures::loss_with_syns;
-pub use text::interim_text;
+
+/// How the run stands, for standard error, in the words of the format that was asked for.
+pub fn interim(format: Format, report: &Report) -> String {
+    match format {
+        Format::PsPing { .. } => psping::statistics(report),
+        _ => text::interim_text(report),
+    }
+}
 
 /// Where renderers write: buffered, so that one record is no system call.
 type Out = BufWriter<Box<dyn Write + Send>>;
@@ -54,7 +62,8 @@ pub fn is_silent(options: &OutputOptions, job: &Job) -> bool {
     match options.format {
         Format::Text => options.quiet || !text::few(job),
         Format::Json => true,
-        Format::Ndjson | Format::Csv => false,
+        // PsPing has a counter of its own.
+        Format::Ndjson | Format::Csv | Format::PsPing { .. } => false,
     }
 }
 
@@ -114,6 +123,7 @@ pub fn renderer(
         Format::Json => Box::new(json::Json::new(out)),
         Format::Ndjson => Box::new(ndjson::Ndjson::new(out, job)),
         Format::Csv => Box::new(csv::Csv::new(out, job)),
+        Format::PsPing { banner } => Box::new(psping::PsPing::new(out, options, banner, is_terminal)),
     }
 }
 

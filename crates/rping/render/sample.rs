@@ -150,6 +150,7 @@ impl Run {
             reordered: false,
             syn_retransmits: syns,
             ttl: (self.report.job.kind == Kind::Icmp).then_some(64),
+            local_port: None,
         };
         self.settle(target, outcome)
     }

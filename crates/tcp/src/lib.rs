@@ -30,6 +30,8 @@ pub struct Options {
     /// How many may be under way at once; more are deferred. Each holds a descriptor. `None`: what the descriptor
     /// limit allows, up to [`Options::MOST_IN_FLIGHT`].
     pub max_in_flight: Option<usize>,
+    /// Tell the local port of each connection that was established.
+    pub tell_local_port: bool,
 }
 
 impl Options {

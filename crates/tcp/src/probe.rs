@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::os::fd::AsFd;
 
 use rping_engine::{
@@ -183,7 +184,11 @@ impl TcpProbe {
         };
         let (at, event, met) = match failure {
             Failure::Established => {
-                let (at, answer) = answered(&flight.connection, seq, to, now);
+                let (at, mut answer) = answered(&flight.connection, seq, to, now);
+                if self.options.tell_local_port {
+                    let local = flight.connection.local_address();
+                    answer.local_port = local.and_then(|local| NonZeroU16::new(local.port()));
+                }
                 (at, Event::Reply(answer), true)
             }
             Failure::Rejected(refusal) => (Stamp::user(now), Event::Rejected(seq, refusal), true),
