@@ -2,9 +2,11 @@
 //! its send to its record, in a closed loop.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::time::Duration;
 
 use criterion::{criterion_group, criterion_main, Criterion, Throughput};
 use rping::{Job, Kind, Pace, Stop, UdpProtocol};
+use rping_net::{Clock, Pacing, Waiter, Woken};
 
 const PROBES: u64 = 1000;
 
@@ -75,5 +77,26 @@ fn loopback(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, loopback);
+/// How late a wait of 0.5 ms ends: the figure is the lateness, not the wait.
+fn waiting(c: &mut Criterion) {
+    let mut group = c.benchmark_group("wait");
+    group.sample_size(20);
+    for (name, pacing) in [("precise", Pacing::Precise), ("eco", Pacing::Eco)] {
+        group.bench_function(name, |b| {
+            b.iter_custom(|times| {
+                let mut waiter = Waiter::new(pacing);
+                (0..times)
+                    .map(|_| {
+                        let until = Clock.now().plus(Duration::from_micros(500));
+                        while waiter.wait(&[], until) != Woken::Due {}
+                        Clock.now().since(until)
+                    })
+                    .sum()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, loopback, waiting);
 criterion_main!(benches);

@@ -54,8 +54,8 @@ fn source(job: &Job) -> Option<SocketAddr> {
         .map(|ip| SocketAddr::new(ip, job.source_port.unwrap_or(0)))
 }
 
-fn probe_options(job: &Job, settings: &Settings) -> rping_net::ProbeOptions {
-    rping_net::ProbeOptions {
+fn probe_options(job: &Job, settings: &Settings, addresses: &[SocketAddr]) -> rping_net::ProbeOptions {
+    let mut options = rping_net::ProbeOptions {
         net: rping_net::Options {
             source: source(job),
             interface: job.interface.clone(),
@@ -71,7 +71,11 @@ fn probe_options(job: &Job, settings: &Settings) -> rping_net::ProbeOptions {
         pacing: settings.pacing,
         linger: settings.linger,
         waker: settings.waker.clone(),
+    };
+    if settings.tx_stamps {
+        options.net.hardware_clock = rping_net::hardware::clock_for(addresses, &options.net);
     }
+    options
 }
 
 /// Opens what the job needs and runs it.
@@ -86,7 +90,7 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
     }
     match job.kind {
         Kind::Icmp => {
-            let options = probe_options(&job, settings);
+            let options = probe_options(&job, settings, &addresses);
             let probe = rping_icmp::IcmpProbe::open(&addresses, &options).map_err(OpenError::from)?;
             let pacing = probe.pacing();
             scout(job, probe, pacing, go)
@@ -111,7 +115,7 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
             scout(job, probe, pacing, go)
         }
         Kind::Udp(protocol) => {
-            let options = probe_options(&job, settings);
+            let options = probe_options(&job, settings, &addresses);
             let protocol = match protocol {
                 UdpProtocol::Auto => rping_udp::Protocol::Auto,
                 UdpProtocol::Echo => rping_udp::Protocol::Echo,
@@ -147,6 +151,7 @@ where
         interface: job.interface.clone(),
         source: job.source,
         transmit_stamps: false,
+        hardware_stamps: false,
         bypass_queue: false,
     };
     match rping_arp::Scouted::new(probe, &asked(&job), &options, SCOUT_ABOVE) {
@@ -165,6 +170,7 @@ fn open_arp<O: Opened, S: Sink, C: Control>(
         interface: job.interface.clone(),
         source: job.source,
         transmit_stamps: settings.tx_stamps,
+        hardware_stamps: true,
         bypass_queue: false,
     };
     let mut targets = asked(&job);

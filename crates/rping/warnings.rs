@@ -56,7 +56,7 @@ pub(crate) fn collect(job: &Job, run: &RunReport, warnings: &mut Vec<String>) {
     }
     if run.clock_steps > 0 {
         warnings.push(format!(
-            "clock_stepped: the wall clock was set {} times during the run; round trips across it were stamped by rping itself",
+            "clock_stepped: the wall clock, or the interface's own, was set {} times during the run; no round trip across that is measured with its stamps",
             run.clock_steps
         ));
     }

@@ -31,6 +31,8 @@ pub struct Options {
     pub source: Option<IpAddr>,
     /// Ask the kernel for transmit stamps: about 2 µs per frame.
     pub transmit_stamps: bool,
+    /// Take the interface's own stamps where it stamps every frame at present; used beside transmit stamps alone.
+    pub hardware_stamps: bool,
     /// Hand frames to the driver past the queueing discipline: for sweeps.
     pub bypass_queue: bool,
 }
@@ -42,6 +44,7 @@ impl Default for Options {
             interface: None,
             source: None,
             transmit_stamps: true,
+            hardware_stamps: true,
             bypass_queue: false,
         }
     }

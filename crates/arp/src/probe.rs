@@ -11,8 +11,8 @@ use rping_engine::{
 };
 use rping_net::clock::Realtime;
 use rping_net::errqueue::send_refusal;
-use rping_net::packet::{self, PacketSocket, RECEIVE_BATCH, SEND_BATCH};
-use rping_net::{iface, Clock, StampKeeper, Waiter};
+use rping_net::packet::{self, PacketSocket, Transmitted, RECEIVE_BATCH, SEND_BATCH};
+use rping_net::{hardware, iface, Clock, InterfaceClock, StampKeeper, Waiter};
 
 use crate::frame::{self, Frame, Heard};
 use crate::locate::{locate, Target};
@@ -37,8 +37,8 @@ pub struct ArpProbe {
     waiter: Waiter,
     clock: Clock,
     realtime: Realtime,
-    stamps: Vec<(u32, i64)>,
-    heard: Vec<(Heard, Option<i64>)>,
+    stamps: Vec<Transmitted>,
+    heard: Vec<(Heard, Option<i64>, Option<i64>)>,
     _keeper: Option<StampKeeper>,
 }
 
@@ -57,7 +57,10 @@ struct Link {
     mac: [u8; 6],
     socket: PacketSocket,
     stamped: bool,
+    clock: InterfaceClock,
     awaited: Vec<Option<Awaited>>,
+    /// The number of the frame that was sent last.
+    newest: u32,
     usable: Option<(Timestamp, bool)>,
 }
 
@@ -68,7 +71,14 @@ struct Awaited {
     target: TargetId,
     seq: Sequence,
     at: Timestamp,
+    /// The kernel's stamp may still come.
+    kernel: bool,
+    /// The interface's may.
+    interface: bool,
 }
+
+/// How many of the newest frames are looked at for a stamp that the interface owes: a batch.
+const LOOKED_BACK: u32 = SEND_BATCH as u32;
 
 impl ArpProbe {
     /// Makes ready to ask for these targets. The `waiter` says how waiting is done, and by whom it is ended early.
@@ -177,27 +187,41 @@ impl ArpProbe {
         self.heard.extend(
             via.socket
                 .frames()
-                .map(|f| (frame::heard(f.bytes, via.mac), f.stamp)),
+                .map(|f| (frame::heard(f.bytes, via.mac), f.stamp, f.device)),
         );
-        while via.stamped && via.socket.transmit_stamps(&mut self.stamps).unwrap_or(0) == RECEIVE_BATCH {}
+        via.read_stamps(&mut self.stamps);
+        if got > 0 {
+            via.wait_for_stamps(&mut self.stamps);
+        }
         let now = self.realtime.check();
-        for (number, stamp) in &self.stamps {
-            let Some(awaited) = via.awaited(*number) else {
+        via.clock.check(&self.realtime, now);
+        for stamp in &self.stamps {
+            let Some(awaited) = via.awaited(stamp) else {
                 continue;
             };
-            let Some(at) = self.realtime.instant(*stamp, awaited.at, now) else {
-                continue;
+            let at = match stamp.real {
+                Some(real) => self.realtime.instant(real, awaited.at, now).map(Stamp::kernel),
+                None => via
+                    .clock
+                    .instant(stamp.device, awaited.at, now)
+                    .map(Stamp::hardware),
             };
             let event = Event::Left(SeqRef::Full(awaited.seq));
-            arrived.push(Arrival {
+            arrived.extend(at.map(|at| Arrival {
                 target: awaited.target,
-                at: Stamp::kernel(at),
+                at,
                 event,
-            });
+            }));
         }
-        for (heard, stamp) in &self.heard {
+        for (heard, stamp, device) in &self.heard {
             let (about, event) = match *heard {
-                Heard::Answer(who, mac) => (who, Event::Reply(Answer::new(SeqRef::Oldest, Origin::Mac(mac)))),
+                Heard::Answer(who, mac) => {
+                    let answer = Answer {
+                        hardware: via.clock.instant(*device, Timestamp::ZERO, now),
+                        ..Answer::new(SeqRef::Oldest, Origin::Mac(mac))
+                    };
+                    (who, Event::Reply(answer))
+                }
                 Heard::Unasked(who) => (who, Event::Unexpected),
                 Heard::Corrupt(who) => (who, Event::Corrupt),
                 Heard::Nothing => continue,
@@ -227,7 +251,14 @@ fn departure(out: &Outgoing, left: Left) -> Departure {
 impl Link {
     fn open(ifindex: u32, mac: [u8; 6], v6: bool, options: &Options) -> Result<Link, Error> {
         let ethertype = if v6 { frame::TYPE_IPV6 } else { frame::TYPE_ARP };
+        let index = iface::interface_by_index(ifindex)
+            .ok()
+            .flatten()
+            .filter(|_| options.transmit_stamps && options.hardware_stamps)
+            .and_then(|interface| hardware::stamping_clock(&interface.name));
+        let clock = InterfaceClock::open(index);
         let options = packet::Options {
+            hardware_stamps: clock.is_on(),
             filter: frame::filter(v6, mac),
             transmit_stamps: options.transmit_stamps,
             bypass_queue: options.bypass_queue,
@@ -248,7 +279,9 @@ impl Link {
             mac,
             socket,
             stamped: options.transmit_stamps,
+            clock,
             awaited,
+            newest: 0,
             usable: None,
         })
     }
@@ -260,13 +293,47 @@ impl Link {
                 target: out.target,
                 seq: out.seq,
                 at,
+                kernel: true,
+                interface: self.clock.is_on(),
             });
         }
+        self.newest = number;
     }
 
-    fn awaited(&mut self, number: u32) -> Option<Awaited> {
-        let slot = self.awaited.get_mut(number as usize % AWAITED)?;
-        slot.take_if(|awaited| awaited.number == number)
+    /// Whose stamp it is, which is not awaited any more.
+    fn awaited(&mut self, stamp: &Transmitted) -> Option<Awaited> {
+        let slot = self.awaited.get_mut(stamp.number as usize % AWAITED)?;
+        let awaited = slot.as_mut().filter(|awaited| awaited.number == stamp.number)?;
+        let owed = match stamp.real {
+            Some(_) => &mut awaited.kernel,
+            None => &mut awaited.interface,
+        };
+        std::mem::take(owed).then_some(*awaited)
+    }
+
+    /// Takes the transmit stamps that have come.
+    fn read_stamps(&mut self, stamps: &mut Vec<Transmitted>) {
+        while self.stamped && self.socket.transmit_stamps(stamps).unwrap_or(0) == RECEIVE_BATCH {}
+    }
+
+    /// Waits a little for those that the interface still owes.
+    fn wait_for_stamps(&mut self, stamps: &mut Vec<Transmitted>) {
+        let mut clock = std::mem::take(&mut self.clock);
+        clock.wait_while(|since| {
+            self.read_stamps(stamps);
+            (0..LOOKED_BACK)
+                .filter_map(|back| {
+                    let number = self.newest.wrapping_sub(back);
+                    (*self.awaited.get(number as usize % AWAITED)?).filter(|awaited| awaited.number == number)
+                })
+                .filter(|awaited| awaited.interface && awaited.at >= since)
+                .any(|awaited| {
+                    !stamps
+                        .iter()
+                        .any(|s| s.number == awaited.number && s.device.is_some())
+                })
+        });
+        self.clock = clock;
     }
 
     /// Whether the interface is on and has a carrier.
@@ -348,6 +415,6 @@ impl Probe for ArpProbe {
     }
 
     fn clock_steps(&self) -> u64 {
-        self.realtime.steps()
+        self.realtime.steps() + self.links.iter().map(|link| link.clock.steps()).sum::<u64>()
     }
 }

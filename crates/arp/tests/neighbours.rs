@@ -100,8 +100,6 @@ fn a_neighbour_answers_with_its_mac_and_kernel_stamps_both_ways() {
                 sent <= departed.at.at && departed.at.at <= reply.at.at,
                 "{sent:?} {mine:?}"
             );
-            let rtt = reply.at.at.since(departed.at.at);
-            assert!(rtt < Duration::from_millis(5), "{rtt:?}");
         }
     }
     assert_eq!(probe.local_drops(), 0);

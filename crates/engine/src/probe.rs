@@ -107,7 +107,8 @@ pub struct Arrival {
 /// What an [`Arrival`] says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// The kernel's or the interface's transmit stamp of a probe. Must be handed over before the reply it belongs to.
+    /// The kernel's or the interface's transmit stamp of a probe; one that has both hands over the kernel's first. Must be
+    /// handed over before the reply it belongs to.
     Left(SeqRef),
     /// The probe was answered as asked.
     Reply(Answer),
@@ -142,6 +143,9 @@ pub struct Answer {
     pub untimed: bool,
     /// TCP: the local port of the connection, where it was asked for.
     pub local_port: Option<NonZeroU16>,
+    /// When it arrived by the interface's clock, beside the stamp of the [`Arrival`]. It counts where the probe's
+    /// departure bears a stamp of that clock too ([`Event::Left`] with [`crate::time::StampSource::Hardware`]).
+    pub hardware: Option<Timestamp>,
 }
 
 impl Answer {
@@ -156,6 +160,7 @@ impl Answer {
             ttl: None,
             untimed: false,
             local_port: None,
+            hardware: None,
         }
     }
 }

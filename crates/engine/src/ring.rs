@@ -1,7 +1,7 @@
 //! The memory of what is in flight: one slot a probe, found by its sequence number, never by a search.
 
-use crate::probe::Sequence;
-use crate::time::{StampSource, Timestamp};
+use crate::probe::{Sequence, TargetId};
+use crate::time::{Stamp, StampSource, Timestamp};
 
 /// What a slot's probe is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +27,52 @@ pub(crate) struct Slot {
     tag: u32,
     pub(crate) state: State,
     pub(crate) source: StampSource,
+    /// When the interface let it go: so many steps of [`HARDWARE_STEP`] after `left`; 0 where it did not say.
+    hardware: u16,
+}
+
+/// What the departure by the interface's clock is kept in, nanoseconds: the grain of most such clocks. It follows the
+/// kernel's stamp by up to half a millisecond, else it is not kept.
+const HARDWARE_STEP: u64 = 8;
+
+impl Slot {
+    /// When it left, by the kernel or by rping itself.
+    pub(crate) fn leave(&mut self, at: Stamp) {
+        self.left = at.at;
+        self.source = at.source;
+        self.hardware = 0;
+    }
+
+    /// When it left the interface, by the interface's own clock.
+    pub(crate) fn leave_hardware(&mut self, at: Timestamp) {
+        let steps = (at.nanos_since(self.left) + HARDWARE_STEP / 2) / HARDWARE_STEP;
+        self.hardware = u16::try_from(steps).unwrap_or(0);
+    }
+
+    /// What is known of it, whose it is added.
+    pub(crate) fn flight(&self, target: TargetId, seq: Sequence) -> Flight {
+        let after = u64::from(self.hardware) * HARDWARE_STEP;
+        Flight {
+            target,
+            seq,
+            due: self.due,
+            left: self.left,
+            source: self.source,
+            left_hardware: (after > 0).then(|| self.left.plus_nanos(after)),
+        }
+    }
+}
+
+/// One probe that has left and is not settled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flight {
+    pub(crate) target: TargetId,
+    pub(crate) seq: Sequence,
+    pub(crate) due: Timestamp,
+    pub(crate) left: Timestamp,
+    pub(crate) source: StampSource,
+    /// When it left by the interface's clock, where that said so.
+    pub(crate) left_hardware: Option<Timestamp>,
 }
 
 const EMPTY: Slot = Slot {
@@ -35,6 +81,7 @@ const EMPTY: Slot = Slot {
     tag: 0,
     state: State::Free,
     source: StampSource::User,
+    hardware: 0,
 };
 
 /// The rings of all targets, side by side in one allocation.
@@ -82,6 +129,7 @@ impl Rings {
             tag: seq.low32(),
             state: State::Offered,
             source: StampSource::User,
+            hardware: 0,
         };
         if let Some((word, bit)) = self.bit(target, seq) {
             self.answered[word] &= !bit;

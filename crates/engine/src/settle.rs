@@ -8,7 +8,7 @@ use crate::probe::{
     Answer, Arrival, Departure, Event, Left, Origin, Outgoing, Reason, Refusal, SeqRef, Sequence, Silence,
     TargetId,
 };
-use crate::ring::State;
+use crate::ring::{Flight, State};
 use crate::session::Turn;
 use crate::time::{nanos, Stamp, StampSource, Timestamp};
 
@@ -21,16 +21,6 @@ const TURN: Duration = Duration::from_millis(20);
 /// How many settled probes the queue of flights may hold beyond as many as are in flight, before it is tidied: they cost
 /// eight bytes each, and to look at each as it is settled costs more.
 const SETTLED_KEPT: u64 = 256;
-
-/// One probe that has left and is not settled.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flight {
-    pub(crate) target: TargetId,
-    pub(crate) seq: Sequence,
-    pub(crate) due: Timestamp,
-    pub(crate) left: Timestamp,
-    pub(crate) source: StampSource,
-}
 
 impl Engine {
     /// Takes note of what came of an [`Outgoing`].
@@ -45,8 +35,7 @@ impl Engine {
                     return;
                 }
                 slot.state = State::InFlight;
-                slot.left = stamp.at;
-                slot.source = stamp.source;
+                slot.leave(stamp);
                 if seq.0 >= self.plan.warmup {
                     let late = stamp.at.nanos_since(slot.due);
                     self.lateness.record(late);
@@ -97,13 +86,7 @@ impl Engine {
         if slot.left == slot.due {
             slot.left = now;
         }
-        let flight = Flight {
-            target,
-            seq,
-            due: slot.due,
-            left: slot.left,
-            source: slot.source,
-        };
+        let flight = slot.flight(target, seq);
         let session = &mut self.sessions[target.index()];
         if seq.0 >= self.plan.warmup {
             session.report.counts.not_sent += 1;
@@ -123,8 +106,11 @@ impl Engine {
                 if let Some(slot) = self.rings.get(target.index(), seq) {
                     // A packet cannot leave before it was handed to the kernel: a stamp that says so is not this probe's.
                     if slot.state == State::InFlight && at.at >= slot.left {
-                        slot.left = at.at;
-                        slot.source = at.source;
+                        match at.source {
+                            // Kept beside the kernel's: which of them counts is seen by the answer's.
+                            StampSource::Hardware => slot.leave_hardware(at.at),
+                            _ => slot.leave(at),
+                        }
                     }
                 }
             }
@@ -153,7 +139,22 @@ impl Engine {
             return;
         };
         let index = target.index();
-        let elapsed = answer.rtt.map_or_else(|| at.at.nanos_since(flight.left), nanos);
+        // Both stamps of a round trip are of one clock: the interface's where it took both, else neither.
+        let by_hardware = answer
+            .hardware
+            .zip(flight.left_hardware)
+            .filter(|(came, left)| came >= left);
+        let (left, came) = match by_hardware {
+            Some((came, left)) => (Stamp::hardware(left), Stamp::hardware(came)),
+            None => (
+                Stamp {
+                    at: flight.left,
+                    source: flight.source,
+                },
+                at,
+            ),
+        };
+        let elapsed = answer.rtt.map_or_else(|| came.at.nanos_since(left.at), nanos);
         let session = &mut self.sessions[index];
         let measured = seq.0 >= self.plan.warmup;
         if elapsed > self.timeout {
@@ -171,7 +172,7 @@ impl Engine {
         let rtt = (answer.syn_retransmits == 0 && !answer.untimed).then_some(elapsed);
         let stamps = match answer.rtt {
             Some(_) => (at.source, at.source),
-            None => (flight.source, at.source),
+            None => (left.source, came.source),
         };
         let mut reordered = false;
         if measured {
@@ -183,7 +184,7 @@ impl Engine {
             session.report.stats.reply(
                 seq.0 - self.plan.warmup,
                 rtt,
-                elapsed.saturating_add(flight.left.nanos_since(flight.due)),
+                elapsed.saturating_add(left.at.nanos_since(flight.due)),
             );
             reordered = session.report.stats.reordered() > before;
             session.report.counts.reordered += u64::from(reordered);
@@ -273,13 +274,7 @@ impl Engine {
             Some(was) => match was.state {
                 State::InFlight => {
                     self.rings.mark_answered(index, seq);
-                    return Some(Flight {
-                        target,
-                        seq,
-                        due: was.due,
-                        left: was.left,
-                        source: was.source,
-                    });
+                    return Some(was.flight(target, seq));
                 }
                 State::Answered => Aside::Duplicate,
                 State::Silent => Aside::Late(at.since(was.left)),
@@ -380,15 +375,7 @@ impl Engine {
             let seq = self.sessions[target.index()].widen(SeqRef::Low32(low));
             let slot = seq.and_then(|seq| Some((seq, *self.rings.get(target.index(), seq)?)));
             match slot {
-                Some((seq, slot)) if slot.state == State::InFlight => {
-                    return Some(Flight {
-                        target,
-                        seq,
-                        due: slot.due,
-                        left: slot.left,
-                        source: slot.source,
-                    })
-                }
+                Some((seq, slot)) if slot.state == State::InFlight => return Some(slot.flight(target, seq)),
                 _ => self.flights.pop_front(),
             };
         }

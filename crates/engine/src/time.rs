@@ -108,4 +108,12 @@ impl Stamp {
             source: StampSource::Kernel,
         }
     }
+
+    /// A stamp of the network interface's own clock, brought onto this scale.
+    pub const fn hardware(at: Timestamp) -> Stamp {
+        Stamp {
+            at,
+            source: StampSource::Hardware,
+        }
+    }
 }

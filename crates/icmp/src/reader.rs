@@ -193,6 +193,7 @@ impl Reader {
             Ok((seq, truncated)) => Event::Reply(Answer {
                 truncated,
                 ttl: received.ttl,
+                hardware: received.hardware,
                 ..Answer::new(SeqRef::Full(seq), Origin::Ip(received.from.ip()))
             }),
             Err(event) => event,
@@ -311,6 +312,7 @@ mod tests {
         let received = Received {
             from: from.parse::<SocketAddr>().expect("an address"),
             at: Stamp::user(Timestamp::ZERO),
+            hardware: None,
             ttl: Some(60),
             tos: None,
             to: None,

@@ -191,6 +191,11 @@ impl Realtime {
         self.distrusted_until = now.plus(Duration::from_nanos(moved.min(1_000_000_000)));
     }
 
+    /// What the monotonic clock showed when the wall clock showed `real`, nanoseconds.
+    pub(crate) fn monotonic(&self, real: i64) -> i64 {
+        real.saturating_sub(self.offset.middle())
+    }
+
     /// How often the wall clock was seen to step so far.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -199,7 +204,7 @@ impl Realtime {
     /// The instant of a kernel stamp (nanoseconds since 1970), or `None` where it cannot be trusted: from before a
     /// step, later than `now` (what [`Realtime::check`] returned), or earlier than `not_before`.
     pub fn instant(&self, real: i64, not_before: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        let at = Timestamp::from_nanos(u64::try_from(real.saturating_sub(self.offset.middle())).ok()?);
+        let at = Timestamp::from_nanos(u64::try_from(self.monotonic(real)).ok()?);
         // The offset is known to within its bounds: a stamp may seem that much outside.
         let slack = Duration::from_nanos(u64::try_from(self.offset.width().min(TOLERANCE)).unwrap_or(0));
         if at <= self.distrusted_until || at.plus(slack) < not_before || at > now.plus(slack) {

@@ -83,6 +83,8 @@ pub(crate) struct ExtendedError {
 pub(crate) struct Control {
     /// The software stamp, nanoseconds of `CLOCK_REALTIME` since 1970.
     pub(crate) stamp: Option<i64>,
+    /// The interface's stamp, nanoseconds by its own clock.
+    pub(crate) hardware: Option<i64>,
     /// Received TTL or hop limit.
     pub(crate) ttl: Option<u8>,
     /// Received TOS or traffic class.
@@ -106,7 +108,10 @@ impl Control {
 
     fn add(&mut self, m: &Message<'_>) {
         match (m.level, m.kind) {
-            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => self.stamp = timestamping(m.data),
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
+                (self.stamp, self.hardware) =
+                    (timestamping(m.data, SOFTWARE), timestamping(m.data, HARDWARE));
+            }
             // IP_TTL comes as an int, IP_TOS as one byte, the IPv6 ones as ints.
             (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
                 self.ttl = bytes(m.data, 0).and_then(|b| u8::try_from(i32::from_ne_bytes(b)).ok());
@@ -159,10 +164,15 @@ impl Control {
     }
 }
 
-/// `struct scm_timestamping`: three `timespec`s, of which the first is the software stamp.
-fn timestamping(data: &[u8]) -> Option<i64> {
-    let seconds = i64::try_from(isize::from_ne_bytes(bytes(data, 0)?)).ok()?;
-    let nanos = i64::try_from(isize::from_ne_bytes(bytes(data, size_of::<isize>())?)).ok()?;
+/// `struct scm_timestamping` is three `timespec`s: the kernel's stamp, one that is no longer used, and the interface's as
+/// it took it. What was not stamped is zero.
+const SOFTWARE: usize = 0;
+const HARDWARE: usize = 2;
+
+fn timestamping(data: &[u8], which: usize) -> Option<i64> {
+    let start = which * 2 * size_of::<isize>();
+    let seconds = i64::try_from(isize::from_ne_bytes(bytes(data, start)?)).ok()?;
+    let nanos = i64::try_from(isize::from_ne_bytes(bytes(data, start + size_of::<isize>())?)).ok()?;
     let stamp = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
     (stamp > 0).then_some(stamp)
 }
@@ -224,6 +234,43 @@ mod tests {
         assert_eq!(append(&mut buffer, 0, 1, 2, &[0; 16]), 0);
         assert_eq!(append(&mut buffer, 0, 1, 2, &[0; 8]), 24);
         assert_eq!(append(&mut buffer, 24, 1, 2, &[0; 1]), 24);
+    }
+
+    #[test]
+    fn the_kernels_stamp_and_the_interfaces_are_told_apart() {
+        let stamps = |times: [(isize, isize); 3], length: usize| {
+            let data: Vec<u8> = times
+                .iter()
+                .flat_map(|(seconds, nanos)| [seconds.to_ne_bytes(), nanos.to_ne_bytes()])
+                .flatten()
+                .collect();
+            let mut buffer = [0; 96];
+            let used = append(
+                &mut buffer,
+                0,
+                libc::SOL_SOCKET,
+                libc::SCM_TIMESTAMPING,
+                &data[..length],
+            );
+            let control = Control::read(&buffer[..used]);
+            (control.stamp, control.hardware)
+        };
+        let whole = 6 * size_of::<isize>();
+        let cases = [
+            (
+                [(1, 2), (0, 0), (3, 4)],
+                whole,
+                (Some(1_000_000_002), Some(3_000_000_004)),
+            ),
+            ([(1, 2), (0, 0), (0, 0)], whole, (Some(1_000_000_002), None)),
+            ([(0, 0), (0, 0), (3, 4)], whole, (None, Some(3_000_000_004))),
+            ([(0, 0), (9, 9), (0, 0)], whole, (None, None)),
+            ([(1, 2), (0, 0), (3, 4)], whole - 1, (Some(1_000_000_002), None)),
+            ([(1, 2), (0, 0), (-3, 4)], whole, (Some(1_000_000_002), None)),
+        ];
+        for (times, length, want) in cases {
+            assert_eq!(stamps(times, length), want, "{times:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::clock::{Clock, Realtime};
 use crate::cmsg;
 use crate::errqueue::send_refusal;
 use crate::incoming::{read, Incoming};
+use crate::interface_clock::InterfaceClock;
 use crate::options::Options;
 use crate::queue::ErrorQueue;
 use crate::stamp::Stamps;
@@ -61,6 +62,7 @@ pub struct Datagram {
     rx: RxBatch,
     queue: ErrorQueue,
     realtime: Realtime,
+    interface: InterfaceClock,
     numbering: Numbering,
     not_before: Timestamp,
 }
@@ -109,7 +111,8 @@ impl Datagram {
         };
         // One more than is expected, so that what is longer shows.
         let size = (options.payload + header + 1).next_multiple_of(64);
-        let queue = ErrorQueue::new(options.transmit_stamps.then(Stamps::new));
+        let interface = InterfaceClock::open(options.hardware_clock.filter(|_| options.transmit_stamps));
+        let queue = ErrorQueue::new(options.transmit_stamps.then(|| Stamps::new(interface.is_on())));
         let mut datagram = Datagram {
             link: Link {
                 socket,
@@ -122,6 +125,7 @@ impl Datagram {
             rx: RxBatch::new((RX_BYTES / size).clamp(4, RX_SLOTS), size),
             queue,
             realtime: Realtime::new(),
+            interface,
             numbering: Numbering::Unknown,
             not_before: Timestamp::ZERO,
         };
@@ -152,9 +156,9 @@ impl Datagram {
         sys::drops(self.as_fd()).map_or(0, u64::from)
     }
 
-    /// How often the wall clock was seen to step.
+    /// How often the wall clock, or the interface's, was seen to step.
     pub fn clock_steps(&self) -> u64 {
-        self.realtime.steps()
+        self.realtime.steps() + self.interface.steps()
     }
 
     /// A poll said that the error queue holds something.
@@ -321,11 +325,40 @@ impl Datagram {
         if self.queue.worth_a_look() {
             self.queue.drain(self.link.socket.as_fd());
         }
+        if count > 0 {
+            let Datagram {
+                link,
+                queue,
+                interface,
+                ..
+            } = self;
+            interface.wait_while(|since| {
+                queue.is_owed_by_interface(since) && {
+                    queue.drain(link.socket.as_fd());
+                    queue.is_owed_by_interface(since)
+                }
+            });
+        }
         if count == 0 && self.queue.stamped.is_empty() && self.queue.failed.is_empty() {
             return Ok((drained, false));
         }
         let now = self.realtime.check();
+        if !self.interface.check(&self.realtime, now) {
+            self.queue
+                .stamps
+                .iter_mut()
+                .for_each(Stamps::expect_kernels_alone);
+        }
         for stamped in self.queue.stamped.drain(..) {
+            if stamped.device.is_some() {
+                if let Some(at) = self.interface.instant(stamped.device, stamped.sent, now) {
+                    each(Incoming::Left {
+                        tag: stamped.tag,
+                        at: Stamp::hardware(at),
+                    });
+                }
+                continue;
+            }
             let kernel = stamped
                 .real
                 .and_then(|real| self.realtime.instant(real, stamped.sent, now));
@@ -339,7 +372,13 @@ impl Datagram {
         }
         let with_header = self.kind == Kind::IcmpRaw && !self.v6;
         for i in 0..count {
-            if let Some(received) = read(&self.rx.slot(i), with_header, &self.realtime, now) {
+            if let Some(received) = read(
+                &self.rx.slot(i),
+                with_header,
+                &self.realtime,
+                &self.interface,
+                now,
+            ) {
                 each(Incoming::Packet(&received));
             }
         }

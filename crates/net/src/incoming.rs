@@ -10,6 +10,7 @@ use crate::clock::{Clock, Realtime};
 use crate::cmsg::Control;
 use crate::datagram::Datagram;
 use crate::errqueue::SocketError;
+use crate::interface_clock::InterfaceClock;
 use crate::wait::{Waiter, Woken};
 use crate::Result;
 
@@ -20,6 +21,8 @@ pub struct Received<'a> {
     pub from: SocketAddr,
     /// When.
     pub at: Stamp,
+    /// When by the interface's clock, where [`crate::Options::hardware_clock`] asked for it.
+    pub hardware: Option<Timestamp>,
     /// The TTL or hop limit that it arrived with.
     pub ttl: Option<u8>,
     /// The TOS byte or traffic class, where [`crate::Options::tell_destination`] asked for it.
@@ -41,7 +44,7 @@ pub enum Incoming<'a> {
     Left {
         /// As in [`crate::Packet::tag`].
         tag: u64,
-        /// The kernel's stamp, or our own where that cannot be trusted.
+        /// The kernel's stamp, or our own where that cannot be trusted; the interface's comes beside it, after it.
         at: Stamp,
     },
     /// An error came in.
@@ -60,12 +63,14 @@ pub(crate) fn read<'a>(
     slot: &Slot<'a>,
     with_header: bool,
     realtime: &Realtime,
+    interface: &InterfaceClock,
     now: Timestamp,
 ) -> Option<Received<'a>> {
     let control = Control::read(slot.control);
     let mut received = Received {
         from: slot.name.read(slot.name_length)?,
         at: realtime.received(control.stamp, now),
+        hardware: interface.instant(control.hardware, Timestamp::ZERO, now),
         ttl: control.ttl,
         tos: control.tos,
         to: control.to,

@@ -105,13 +105,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stamps_are_on_after_the_start_and_a_second_start_costs_little() {
+    fn stamps_are_on_after_the_start_of_the_first_and_of_the_second() {
         let first = StampKeeper::start().expect("a keeper");
         assert!(first.confirmed());
-        let begin = Clock.now();
         assert!(StampKeeper::start().expect("a keeper").confirmed());
-        let took = Clock.now().since(begin);
-        // 0.1 ms on an idle machine; generous, for other tests run beside this one.
-        assert!(took < Duration::from_millis(20), "{took:?}");
     }
 }

@@ -28,6 +28,9 @@ pub struct Options {
     pub receive_buffer: usize,
     /// Ask the kernel for transmit stamps: about 2 µs per packet, so not above some 20 000 per second.
     pub transmit_stamps: bool,
+    /// The clock of the interface that packets leave by, `/dev/ptpN` (see [`crate::hardware::clock_for`]): have it stamp them
+    /// too. Used beside transmit stamps alone.
+    pub hardware_clock: Option<u32>,
     /// Tell for each packet which address it was sent to and its TOS byte: what a reflector needs.
     pub tell_destination: bool,
     /// Share the local port with other sockets of ours.
@@ -58,6 +61,7 @@ impl Default for Options {
             // 10 ms of stall at 200 000 packets per second, each charged at somewhat under a kilobyte.
             receive_buffer: 4 << 20,
             transmit_stamps: true,
+            hardware_clock: None,
             tell_destination: false,
             share_port: None,
             payload: 1500,

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::bpf::Filter;
+use crate::queue::by_interface;
 use crate::{cmsg, sys, Error, Result};
 
 /// How many frames one [`PacketSocket::send`] takes at most.
@@ -38,6 +39,8 @@ pub struct Options {
     pub filter: Filter,
     /// Ask the kernel for transmit stamps: about 2 µs per frame.
     pub transmit_stamps: bool,
+    /// Have the interface stamp them too, both ways; used beside transmit stamps alone.
+    pub hardware_stamps: bool,
     /// Hand frames to the driver past the queueing discipline: faster, but what the driver cannot take is dropped.
     pub bypass_queue: bool,
     /// How many bytes of each frame to receive.
@@ -54,6 +57,7 @@ impl Options {
             ethertype,
             filter: Filter::new(),
             transmit_stamps: true,
+            hardware_stamps: false,
             bypass_queue: false,
             snap: 256,
             receive_buffer: 4 << 20,
@@ -66,6 +70,7 @@ impl Options {
 pub struct PacketSocket {
     fd: OwnedFd,
     transmit_stamps: bool,
+    hardware_stamps: bool,
     /// The number of the next frame sent, and the number of the frame that the kernel counts as its 0.
     next: u32,
     base: u32,
@@ -106,8 +111,21 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
     /// When the kernel got it from the driver: nanoseconds of `CLOCK_REALTIME`, for [`crate::clock::Realtime`].
     pub stamp: Option<i64>,
+    /// The same by the interface's clock, nanoseconds of it, for [`crate::InterfaceClock`].
+    pub device: Option<i64>,
     /// To whom it was addressed at the link layer.
     pub addressed: Addressed,
+}
+
+/// A transmit stamp.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transmitted {
+    /// The frame's number, see [`Sent::first`].
+    pub number: u32,
+    /// When the driver got it: nanoseconds of `CLOCK_REALTIME`.
+    pub real: Option<i64>,
+    /// Instead: when it left the interface, nanoseconds of the interface's clock.
+    pub device: Option<i64>,
 }
 
 /// To whom a frame was addressed, as the kernel saw it.
@@ -138,6 +156,7 @@ impl PacketSocket {
         let socket = PacketSocket {
             fd,
             transmit_stamps: options.transmit_stamps,
+            hardware_stamps: options.hardware_stamps,
             next: 0,
             base: 0,
             snap,
@@ -173,7 +192,7 @@ impl PacketSocket {
 
     fn stamping(&self, transmit: bool) -> io::Result<()> {
         let flags = if transmit {
-            RECEIVE_FLAGS | TRANSMIT_FLAGS
+            RECEIVE_FLAGS | TRANSMIT_FLAGS | by_interface(self.hardware_stamps)
         } else {
             RECEIVE_FLAGS
         };
@@ -255,34 +274,42 @@ impl PacketSocket {
 
     /// The frames that the last [`PacketSocket::receive`] took.
     pub fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
-        self.received.iter().enumerate().map(|(i, slot)| Frame {
-            bytes: self
-                .frames
-                .get(i * self.snap..i * self.snap + slot.length)
-                .unwrap_or_default(),
-            stamp: cmsg::Control::read(self.control(i, slot)).stamp,
-            addressed: match slot.kind {
-                libc::PACKET_HOST => Addressed::Host,
-                libc::PACKET_BROADCAST | libc::PACKET_MULTICAST => Addressed::Group,
-                _ => Addressed::Other,
-            },
+        self.received.iter().enumerate().map(|(i, slot)| {
+            let control = cmsg::Control::read(self.control(i, slot));
+            Frame {
+                bytes: self
+                    .frames
+                    .get(i * self.snap..i * self.snap + slot.length)
+                    .unwrap_or_default(),
+                stamp: control.stamp,
+                device: control.hardware,
+                addressed: match slot.kind {
+                    libc::PACKET_HOST => Addressed::Host,
+                    libc::PACKET_BROADCAST | libc::PACKET_MULTICAST => Addressed::Group,
+                    _ => Addressed::Other,
+                },
+            }
         })
     }
 
-    /// Takes up to [`RECEIVE_BATCH`] transmit stamps and appends them: the frame's number and the instant at which the
-    /// driver got it, nanoseconds of `CLOCK_REALTIME`. Returns how many entries were taken; 0 is: none waiting.
+    /// Takes up to [`RECEIVE_BATCH`] transmit stamps and appends them. Returns how many entries were taken; 0 is: none waiting.
     ///
     /// After a failed send, a stamp still under way may bear the number of a later frame: one from before that
     /// frame's own send is not that frame's.
     ///
     /// # Errors
     /// As for [`PacketSocket::receive`].
-    pub fn transmit_stamps(&mut self, stamps: &mut Vec<(u32, i64)>) -> io::Result<usize> {
+    pub fn transmit_stamps(&mut self, stamps: &mut Vec<Transmitted>) -> io::Result<usize> {
         let count = self.receive_flagged(libc::MSG_ERRQUEUE)?;
         for (i, slot) in self.received.iter().enumerate() {
             let control = self.control(i, slot);
-            if let (Some(number), Some(stamp)) = (transmitted(control), cmsg::Control::read(control).stamp) {
-                stamps.push((self.base.wrapping_add(number), stamp));
+            let cmsg::Control { stamp, hardware, .. } = cmsg::Control::read(control);
+            if let Some(number) = transmitted(control).filter(|_| stamp.is_some() || hardware.is_some()) {
+                stamps.push(Transmitted {
+                    number: self.base.wrapping_add(number),
+                    real: stamp,
+                    device: hardware,
+                });
             }
         }
         self.received.clear();

@@ -8,7 +8,7 @@ use rping_engine::Timestamp;
 use crate::batch::RxBatch;
 use crate::cmsg::Control;
 use crate::errqueue::{ErrorOrigin, SocketError};
-use crate::stamp::Stamps;
+use crate::stamp::{Stamps, Taker};
 use crate::sys;
 
 /// Stamps and errors per call.
@@ -24,6 +24,8 @@ pub(crate) struct Stamped {
     pub(crate) sent: Timestamp,
     /// Nanoseconds of `CLOCK_REALTIME` since 1970.
     pub(crate) real: Option<i64>,
+    /// The interface's stamp instead, nanoseconds by its own clock.
+    pub(crate) device: Option<i64>,
 }
 
 /// What is to be known about a socket's error queue.
@@ -40,6 +42,19 @@ pub(crate) struct ErrorQueue {
     pub(crate) failed: Vec<(SocketError, Option<i64>)>,
     /// What the kernel last said fits, for a send that failed with EMSGSIZE.
     pub(crate) local_mtu: Option<u32>,
+}
+
+/// What is asked for beside the kernel's stamps where the interface takes some too: one that is taken on the way out shall
+/// not take the place of the kernel's, for an answer may bear the kernel's alone.
+pub(crate) const fn by_interface(wanted: bool) -> u32 {
+    if wanted {
+        libc::SOF_TIMESTAMPING_RX_HARDWARE
+            | libc::SOF_TIMESTAMPING_TX_HARDWARE
+            | libc::SOF_TIMESTAMPING_RAW_HARDWARE
+            | libc::SOF_TIMESTAMPING_OPT_TX_SWHW
+    } else {
+        0
+    }
 }
 
 impl ErrorQueue {
@@ -69,7 +84,16 @@ impl ErrorQueue {
         let transmit = libc::SOF_TIMESTAMPING_TX_SOFTWARE
             | libc::SOF_TIMESTAMPING_OPT_ID
             | libc::SOF_TIMESTAMPING_OPT_TSONLY;
-        sys::set(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &(receive | transmit))
+        let both =
+            receive | transmit | by_interface(self.stamps.as_ref().is_some_and(Stamps::are_by_interface));
+        sys::set(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &both)
+    }
+
+    /// Whether the interface owes the stamp of a packet that was handed over since `since`.
+    pub(crate) fn is_owed_by_interface(&self, since: Timestamp) -> bool {
+        self.stamps
+            .as_ref()
+            .is_some_and(|stamps| stamps.is_owed_by_interface(since))
     }
 
     /// The next `count` packets did not leave.
@@ -107,11 +131,16 @@ impl ErrorQueue {
         let slot = self.batch.slot(i);
         let control = Control::read(slot.control);
         if let Some(number) = control.sent {
-            if let Some(awaited) = self.stamps.as_mut().and_then(|stamps| stamps.take(number)) {
+            let taker = match control.hardware {
+                Some(_) => Taker::Interface,
+                None => Taker::Kernel,
+            };
+            if let Some(awaited) = self.stamps.as_mut().and_then(|stamps| stamps.take(number, taker)) {
                 self.stamped.push(Stamped {
                     tag: awaited.tag,
                     sent: awaited.sent,
                     real: control.stamp,
+                    device: control.hardware,
                 });
             }
         } else if let Some(error) = control.error {

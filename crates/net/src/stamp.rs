@@ -12,6 +12,17 @@ pub(crate) struct Awaited {
     pub(crate) tag: u64,
     /// When, by our own clock, the send call began: its stamp cannot be earlier.
     pub(crate) sent: Timestamp,
+    /// The kernel's stamp may still come.
+    kernel: bool,
+    /// The interface's may.
+    interface: bool,
+}
+
+/// Who took a transmit stamp.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Taker {
+    Kernel,
+    Interface,
 }
 
 /// The packets whose stamps may still come: the last [`Stamps::ROOM`] that were sent.
@@ -20,6 +31,8 @@ pub(crate) struct Stamps {
     ring: Vec<Option<Awaited>>,
     next: u32,
     awaited: usize,
+    /// Each packet is stamped twice.
+    by_interface: bool,
 }
 
 impl Stamps {
@@ -27,12 +40,21 @@ impl Stamps {
     /// neighbour, and a socket's buffer holds some 500 of those.
     const ROOM: usize = 4096;
 
-    pub(crate) fn new() -> Stamps {
+    /// As many packets as may be on their way out of the interface when an answer comes in: a batch.
+    const LOOKED_BACK: u32 = rping_engine::BATCH as u32;
+
+    pub(crate) fn new(by_interface: bool) -> Stamps {
         Stamps {
+            by_interface,
             ring: vec![None; Stamps::ROOM],
             next: 0,
             awaited: 0,
         }
+    }
+
+    /// Whether each packet is stamped by the interface too.
+    pub(crate) const fn are_by_interface(&self) -> bool {
+        self.by_interface
     }
 
     /// The number of the packet to be sent `ahead` packets from now.
@@ -48,6 +70,8 @@ impl Stamps {
                 number: self.next,
                 tag,
                 sent,
+                kernel: true,
+                interface: self.by_interface,
             })
             .is_none()
         {
@@ -69,13 +93,47 @@ impl Stamps {
     }
 
     /// A stamp with this number came: whose is it?
-    pub(crate) fn take(&mut self, number: u32) -> Option<Awaited> {
+    pub(crate) fn take(&mut self, number: u32, taker: Taker) -> Option<Awaited> {
         let slot = &mut self.ring[number as usize % Stamps::ROOM];
-        if slot.is_none_or(|awaited| awaited.number != number) {
+        let awaited = slot.as_mut().filter(|awaited| awaited.number == number)?;
+        let owed = match taker {
+            Taker::Kernel => &mut awaited.kernel,
+            Taker::Interface => &mut awaited.interface,
+        };
+        if !std::mem::take(owed) {
             return None;
         }
-        self.awaited -= 1;
-        slot.take()
+        let taken = *awaited;
+        if !taken.kernel && !taken.interface {
+            self.awaited -= 1;
+            *slot = None;
+        }
+        Some(taken)
+    }
+
+    /// Whether the interface owes the stamp of a packet that was handed over since `since`, of the last
+    /// [`Stamps::LOOKED_BACK`].
+    pub(crate) fn is_owed_by_interface(&self, since: Timestamp) -> bool {
+        (1..=Stamps::LOOKED_BACK)
+            .map(|back| self.next.wrapping_sub(back))
+            .filter_map(|number| {
+                self.ring[number as usize % Stamps::ROOM].filter(|awaited| awaited.number == number)
+            })
+            .any(|awaited| awaited.interface && awaited.sent >= since)
+    }
+
+    /// The interface's stamps are of no use any more.
+    pub(crate) fn expect_kernels_alone(&mut self) {
+        self.by_interface = false;
+        for slot in &mut self.ring {
+            if let Some(awaited) = slot {
+                awaited.interface = false;
+                if !awaited.kernel {
+                    *slot = None;
+                    self.awaited -= 1;
+                }
+            }
+        }
     }
 
     /// Whether any stamp may still come.
@@ -86,45 +144,91 @@ impl Stamps {
 
 #[cfg(test)]
 mod tests {
+    use super::Taker::{Interface, Kernel};
     use super::*;
     use proptest::prelude::*;
 
     #[test]
     fn a_stamp_finds_its_packet_once_across_the_wrap() {
-        let mut stamps = Stamps::new();
+        let mut stamps = Stamps::new(false);
         stamps.next = u32::MAX;
         assert_eq!((stamps.number(0), stamps.number(1)), (u32::MAX, 0));
         stamps.sent(10, Timestamp::from_nanos(1));
         stamps.sent(11, Timestamp::from_nanos(2));
-        assert_eq!(stamps.take(0).map(|a| (a.tag, a.sent.as_nanos())), Some((11, 2)));
-        assert!(stamps.take(0).is_none());
+        assert_eq!(
+            stamps.take(0, Kernel).map(|a| (a.tag, a.sent.as_nanos())),
+            Some((11, 2))
+        );
+        assert!(stamps.take(0, Kernel).is_none());
         assert!(stamps.awaited());
-        assert_eq!(stamps.take(u32::MAX).map(|a| a.tag), Some(10));
+        assert_eq!(stamps.take(u32::MAX, Kernel).map(|a| a.tag), Some(10));
         assert!(!stamps.awaited());
     }
 
     #[test]
     fn a_skipped_number_and_one_long_gone_belong_to_nobody() {
-        let mut stamps = Stamps::new();
+        let mut stamps = Stamps::new(false);
         stamps.sent(1, Timestamp::ZERO);
         stamps.skip();
         for tag in 2..=Stamps::ROOM as u64 {
             stamps.sent(tag, Timestamp::ZERO);
         }
-        assert!(stamps.take(0).is_none(), "overwritten");
-        assert!(stamps.take(1).is_none(), "skipped");
-        assert_eq!(stamps.take(2).map(|a| a.tag), Some(2));
+        assert!(stamps.take(0, Kernel).is_none(), "overwritten");
+        assert!(stamps.take(1, Kernel).is_none(), "skipped");
+        assert_eq!(stamps.take(2, Kernel).map(|a| a.tag), Some(2));
+    }
+
+    #[test]
+    fn a_packet_stamped_twice_is_awaited_until_both_came_and_owed_no_longer_than_asked() {
+        let at = Timestamp::from_nanos;
+        let mut stamps = Stamps::new(true);
+        stamps.sent(1, at(10));
+        stamps.sent(2, at(20));
+        assert!(stamps.take(0, Kernel).is_some() && stamps.take(0, Kernel).is_none());
+        assert!(stamps.take(1, Kernel).is_some());
+        assert!(stamps.awaited() && stamps.is_owed_by_interface(at(20)));
+        assert_eq!(
+            stamps.take(1, Interface).map(|a| (a.tag, a.sent)),
+            Some((2, at(20)))
+        );
+        assert!(!stamps.is_owed_by_interface(at(20)) && stamps.is_owed_by_interface(at(10)));
+        assert!(stamps.take(0, Interface).is_some() && !stamps.awaited());
+        for tag in 0..=u64::from(Stamps::LOOKED_BACK) {
+            stamps.sent(tag, at(30));
+        }
+        for number in 3..=2 + Stamps::LOOKED_BACK {
+            assert!(stamps.take(number, Interface).is_some());
+        }
+        assert!(!stamps.is_owed_by_interface(at(0)), "the oldest is too long ago");
+    }
+
+    #[test]
+    fn once_the_interfaces_stamps_are_of_no_use_the_kernels_alone_are_awaited() {
+        let mut stamps = Stamps::new(true);
+        stamps.sent(1, Timestamp::ZERO);
+        stamps.sent(2, Timestamp::ZERO);
+        assert!(stamps.take(0, Kernel).is_some());
+        stamps.expect_kernels_alone();
+        assert!(stamps.awaited() && !stamps.is_owed_by_interface(Timestamp::ZERO));
+        assert!(stamps.take(0, Interface).is_none() && stamps.take(1, Interface).is_none());
+        assert!(stamps.take(1, Kernel).is_some() && !stamps.awaited());
+        stamps.sent(3, Timestamp::ZERO);
+        assert!(stamps.take(2, Kernel).is_some() && !stamps.awaited());
     }
 
     proptest! {
         #[test]
-        fn what_is_awaited_is_what_is_in_the_ring(steps in proptest::collection::vec((0u8..3, any::<u32>()), 0..300)) {
-            let mut stamps = Stamps::new();
+        fn what_is_awaited_is_what_is_in_the_ring(
+            steps in proptest::collection::vec((0u8..4, any::<u32>()), 0..300),
+            twice in any::<bool>(),
+        ) {
+            let mut stamps = Stamps::new(twice);
             for (step, number) in steps {
                 match step {
                     0 => stamps.sent(7, Timestamp::ZERO),
                     1 => stamps.skip(),
-                    _ => drop(stamps.take(number % 300)),
+                    2 => drop(stamps.take(number % 300, Interface)),
+                    _ => drop(stamps.take(number % 300, Kernel)),
                 }
                 prop_assert_eq!(stamps.awaited, stamps.ring.iter().flatten().count());
             }

@@ -467,22 +467,4 @@ mod tests {
         }
         assert_eq!(margin.get(), Duration::from_micros(150));
     }
-
-    #[test]
-    fn precise_waits_end_within_a_few_microseconds_at_the_median() {
-        if !spinning_allowed() {
-            return;
-        }
-        let mut waiter = Waiter::new(Pacing::Precise);
-        let mut late: Vec<u64> = (0..200)
-            .map(|_| {
-                let until = soon(500);
-                waiter.wait(&[], until);
-                Clock.now().nanos_since(until)
-            })
-            .collect();
-        late.sort_unstable();
-        // Generous: other tests run beside this one.
-        assert!(late[100] < 200_000, "median {} ns", late[100]);
-    }
 }

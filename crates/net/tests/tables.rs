@@ -98,7 +98,10 @@ fn neighbours_are_told_with_state_mac_and_ages() {
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
             assert_eq!(text.join(":"), mac);
-            assert!(entry.confirmed_ago.unwrap() < Duration::from_secs(2), "{entry:?}");
+            assert!(
+                entry.confirmed_ago.unwrap() < Duration::from_secs(60),
+                "{entry:?}"
+            );
             assert!(neighbours(c0.index)
                 .unwrap()
                 .iter()
@@ -178,7 +181,7 @@ fn packet_sockets_stamp_both_ways_filter_and_number_their_frames() {
     let mut stamps = Vec::new();
     here.transmit_stamps(&mut stamps).unwrap();
     assert_eq!(
-        stamps.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
+        stamps.iter().map(|sent| sent.number).collect::<Vec<_>>(),
         [0, 1, 2]
     );
     assert_eq!(there.receive().unwrap(), 2, "the filter dropped one");
@@ -187,7 +190,13 @@ fn packet_sockets_stamp_both_ways_filter_and_number_their_frames() {
     assert_eq!(numbers, [0, 2]);
     for (received, sent) in there.frames().zip([stamps[0], stamps[2]]) {
         assert_eq!(received.addressed, Addressed::Group);
-        let left = realtime.instant(sent.1, before, now).expect("within the test");
+        assert_eq!(
+            (sent.device, received.device),
+            (None, None),
+            "a veth pair has no clock"
+        );
+        let real = sent.real.expect("a stamp");
+        let left = realtime.instant(real, before, now).expect("within the test");
         // The very first packets may be unstamped: stamping is switched on in the background.
         if let Some(at) = received
             .stamp
@@ -207,6 +216,6 @@ fn packet_sockets_stamp_both_ways_filter_and_number_their_frames() {
     assert_eq!((sent.first, sent.count), (3, 1));
     stamps.clear();
     here.transmit_stamps(&mut stamps).unwrap();
-    assert_eq!(stamps.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [3]);
+    assert_eq!(stamps.iter().map(|sent| sent.number).collect::<Vec<_>>(), [3]);
     assert_eq!((here.drops(), there.drops()), (0, 0));
 }

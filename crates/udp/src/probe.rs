@@ -241,6 +241,7 @@ impl Speech {
                     Found::Reply { seq, truncated } => Event::Reply(Answer {
                         truncated,
                         ttl: received.ttl,
+                        hardware: received.hardware,
                         ..Answer::new(seq, Origin::Ip(received.from.ip()))
                     }),
                     Found::Corrupt => Event::Corrupt,

@@ -1,5 +1,6 @@
 //! The engine in virtual time: days pass in a second, and every count is known beforehand.
 
+mod hardware;
 mod outcomes;
 mod schedule;
 mod sim;
