@@ -3,7 +3,7 @@
 //! A leaf without an operating system: one file per protocol, its offsets beside the RFC that fixes them. Parsers take
 //! bytes from strangers: they never panic, never allocate, and believe no length that they were not given.
 //!
-//! - [`stamp`]: RFC 8762's test packets, unauthenticated mode, both ends;
+//! - [`stamp`]: RFC 8762's test packets, both modes and both ends, and RFC 8972's TLVs;
 //! - [`probe_payload`]: what ICMP and UDP echo probes carry, and what became of it on the way;
 //! - [`iperf`]: the bytes around iperf3's JSON;
 //! - [`quoted`]: the packet that an ICMP error quotes.

@@ -1,8 +1,12 @@
-//! STAMP, RFC 8762, unauthenticated mode: the test packets of Session-Sender and Session-Reflector.
+//! STAMP, RFC 8762: the test packets of Session-Sender and Session-Reflector, unauthenticated mode; [`auth`] is the
+//! authenticated one, [`tlv`] what may follow.
 //!
 //! All fields are big-endian. Timestamps and error estimates are RFC 4656's (section 4.1.2), the format bit is RFC
 //! 8186's, the session identifier RFC 8972's. Octets beyond the base packet are TLVs (RFC 8972) or padding: a
 //! sender of ours writes zeros there, a reflector of ours copies them.
+
+pub mod auth;
+pub mod tlv;
 
 use crate::{take, Error};
 
@@ -340,6 +344,43 @@ pub fn reflect(request: &[u8], with: &Reflection, answer: &mut [u8]) -> Result<u
         .copy_from_slice(&sender.error_estimate.bits().to_be_bytes());
     answer[SENDER_TTL] = with.ttl;
     Ok(needed)
+}
+
+/// The shortest request that [`reflect_any`] answers: a TWAMP Light sender's whose packets are as long as the answers
+/// (RFC 6038 section 5.1). What is shorter would be answered by more than it is.
+pub const SHORTEST_REQUEST: usize = 41;
+
+/// As [`reflect`], to any STAMP or TWAMP Light sender: what follows the error estimate is padding that need not be zero (RFC
+/// 5357 section 4.1.2), the session identifier included, and 41 octets are enough. For a listener of its own: nothing in such
+/// a packet tells a request from an answer.
+///
+/// # Errors
+/// When `request` is no sender's packet or `answer` is shorter than it.
+pub fn reflect_any(request: &[u8], with: &Reflection, answer: &mut [u8]) -> Result<usize, Error> {
+    let mut whole = [0; BASE_LEN];
+    let got = request.len();
+    if got < SHORTEST_REQUEST {
+        return Err(Error::Truncated {
+            what: "a STAMP sender's packet",
+            needed: SHORTEST_REQUEST,
+            got,
+        });
+    }
+    // What is the sender's own, without the padding.
+    whole[..MBZ.start].copy_from_slice(&request[..MBZ.start]);
+    let mut base = [0; BASE_LEN];
+    reflect(&whole, with, &mut base)?;
+    let Some(answer) = answer.get_mut(..got) else {
+        return Err(Error::Truncated {
+            what: "the answer to a STAMP packet",
+            needed: got,
+            got: answer.len(),
+        });
+    };
+    answer.copy_from_slice(request);
+    let head = got.min(BASE_LEN);
+    answer[..head].copy_from_slice(&base[..head]);
+    Ok(got)
 }
 
 /// Puts another T3 into a written answer, just before it leaves. Does nothing to what is too short to be one.
