@@ -81,6 +81,15 @@ impl RxBatch {
         }
     }
 
+    /// Writes to the first page of every slot, so that it is there.
+    pub(crate) fn touch(&mut self) {
+        self.bytes.chunks_mut(self.size).for_each(|slot| {
+            if let Some(first) = slot.first_mut() {
+                *first = 0xff;
+            }
+        });
+    }
+
     pub(crate) fn slots(&self) -> usize {
         self.headers.len()
     }

@@ -65,6 +65,7 @@ pub struct Datagram {
     interface: InterfaceClock,
     numbering: Numbering,
     not_before: Timestamp,
+    class: Option<u8>,
 }
 
 /// Who numbers the transmit stamps.
@@ -128,7 +129,12 @@ impl Datagram {
             interface,
             numbering: Numbering::Unknown,
             not_before: Timestamp::ZERO,
+            class: options.dscp.map_or(Some(0), |dscp| Some(dscp << 2)),
         };
+        if options.tell_destination {
+            // A reflector's memory is all there before strangers write to it.
+            datagram.rx.touch();
+        }
         // A kernel without them leaves every stamp to user space, and each stamp says so.
         if datagram.queue.ask_for_stamps(datagram.as_fd()).is_err() {
             datagram.queue.stamps = None;
@@ -173,6 +179,21 @@ impl Datagram {
             .receive(self.link.socket.as_fd(), libc::MSG_DONTWAIT)
             .is_ok()
         {}
+    }
+
+    /// Sends what follows with this TOS octet or traffic class. Costs a system call where it is another than before.
+    pub fn set_class(&mut self, class: u8) {
+        if self.class == Some(class) {
+            return;
+        }
+        let (level, name) = if self.v6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_TOS)
+        };
+        // Where it cannot be set packets leave as before, and are asked for again.
+        let set = sys::set(self.as_fd(), level, name, &i32::from(class));
+        self.class = set.ok().map(|()| class);
     }
 
     /// The next [`Datagram::send`] holds its packets, ready to leave, until this instant.

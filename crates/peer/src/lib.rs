@@ -1,13 +1,20 @@
 //! The two ends of throughput tests, and the far end of STAMP: `rping server` and what measures against it.
 #![forbid(unsafe_code)]
 
+mod answers;
+pub mod auth;
 mod claims;
+mod echo;
 pub mod iperf;
+mod prefix;
 mod reflector;
 mod server;
+mod sessions;
 
+pub use answers::Service;
 pub use reflector::{Handle, Reflector};
-pub use server::{Limits, Log, Server, ServerHandle};
+pub use rping_wire::stamp::auth::Key;
+pub use server::{Limits, Listen, Log, Server, ServerHandle};
 
 /// What keeps the far end from running.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +34,9 @@ pub enum Error {
     /// No port number is free for TCP and UDP both.
     #[error("no port is free for TCP and UDP both: name one")]
     NoPort,
+    /// An echo cannot authenticate anybody.
+    #[error("a plain echo answers everybody: it cannot be had beside a key")]
+    OpenEcho,
     /// A thread failed, and told why on standard error.
     #[error("a thread of the server failed")]
     Thread,

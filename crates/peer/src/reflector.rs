@@ -1,35 +1,34 @@
-//! A STAMP Session-Reflector (RFC 8762 section 4.3), unauthenticated mode, stateless: the sender's sequence number is
-//! copied (section 4.3.1 allows either), so nothing is kept about anybody.
+//! What answers datagrams: a STAMP Session-Reflector (RFC 8762 section 4.3), stateful, in either mode, or an RFC 862 echo.
 //!
-//! It answers nothing but a sender's packet, with exactly as many bytes, to where it came from: it cannot be made to
-//! amplify, and no answer of any reflector is answered, so it cannot be made to loop.
+//! An answer has exactly as many bytes as its request and goes to where that came from, so it cannot be made to
+//! amplify. On the port of every test nothing is answered but a sender's packet, which no reflector's answer is, so two
+//! cannot be set upon each other; where that cannot be told, the ports have to tell it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use rping_engine::{Left, Timestamp, BATCH};
+use rping_engine::Timestamp;
 use rping_net::{
-    receive_from_any, Clock, Datagram, Incoming, Options, Pacing, Packet, Received, SharePort, StampKeeper,
+    receive_from_any, Clock, Datagram, Incoming, Options, Pacing, Received, SharePort, StampKeeper,
     Surroundings, Waiter, Waker,
 };
-use rping_wire::stamp::{self, ErrorEstimate, NtpTimestamp, Reflection};
 
+use crate::answers::{may_be_answered, Added, Answers, Service, LARGEST};
 use crate::claims::Claims;
+use crate::server::{Limits, Log};
+use crate::sessions::PORTION;
 use crate::Error;
 
-/// The largest UDP payload.
-const LARGEST: usize = 65_527;
-/// The TTL that is reported where it cannot be seen (RFC 5357 section 4.2.1).
-const TTL_UNKNOWN: u8 = 255;
-/// What the stamps are good for: the kernel's, on a clock that is not known to be synchronised.
-const STAMP_ERROR_NS: u64 = 1_000;
+/// Source ports below are those of services, which might answer the answer.
+const SERVICES_BELOW: u16 = 1024;
 
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
     answered: AtomicU64,
     dropped: AtomicU64,
+    sessions: AtomicUsize,
 }
 
 /// Watches and stops a running reflector from another thread.
@@ -51,15 +50,22 @@ impl Handle {
         self.shared.answered.load(Ordering::Relaxed)
     }
 
-    /// How many datagrams got no answer so far: not a sender's packet, from where no answer goes, or refused by this
-    /// host's own stack.
+    /// How many datagrams got no answer so far: not a sender's packet, from where no answer goes, beyond the rate of
+    /// their source, or refused by this host's own stack.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
+
+    /// How many STAMP sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.shared.sessions.load(Ordering::Relaxed)
+    }
 }
 
+/// The ports that one server listens on, known once all of them are bound.
+pub(crate) type OwnPorts = Arc<OnceLock<Vec<u16>>>;
+
 /// The reflector: its sockets and buffers.
-#[derive(Debug)]
 pub struct Reflector {
     sockets: Vec<Datagram>,
     waiter: Waiter,
@@ -67,21 +73,43 @@ pub struct Reflector {
     answers: Answers,
     handle: Handle,
     claims: Option<Claims>,
+    could_loop: bool,
+    own_ports: OwnPorts,
+    log: Option<Log>,
     _keeper: StampKeeper,
+}
+
+impl std::fmt::Debug for Reflector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reflector")
+            .field("local_addr", &self.local_addr())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Reflector {
     /// Opens the sockets: both families for `[::]`, else the one of `address`. Port 0 is any free one, the same for both.
+    /// It answers STAMP, unauthenticated, within the usual limits.
     ///
     /// # Errors
     /// When the address cannot be bound.
     pub fn bind(address: SocketAddr) -> Result<Reflector, Error> {
+        Reflector::open(address, Service::Stamp, &Limits::default())
+    }
+
+    /// As [`Reflector::bind`], answering as `service` says within these limits.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn open(address: SocketAddr, service: Service, limits: &Limits) -> Result<Reflector, Error> {
         let keeper = StampKeeper::start()?;
+        // Only the port of every test has other sockets beside it: iperf3's streams.
+        let alone = service.could_loop();
         let options = |source| Options {
             source: Some(source),
             transmit_stamps: false,
             tell_destination: true,
-            share_port: Some(SharePort::ForAll),
+            share_port: (!alone).then_some(SharePort::ForAll),
             payload: LARGEST,
             ..Options::default()
         };
@@ -95,15 +123,18 @@ impl Reflector {
         let waker = Waker::new()?;
         Ok(Reflector {
             sockets,
-            // It waits for packets alone, never for an instant.
+            // It waits for packets alone, never for an instant that matters.
             waiter: Waiter::new(Pacing::Eco).with_waker(waker.clone()),
             surroundings: Surroundings::new(),
-            answers: Answers::new(),
+            could_loop: alone,
+            answers: Answers::new(service, &limits.bounds()),
             handle: Handle {
                 shared: Arc::default(),
                 waker,
             },
             claims: None,
+            own_ports: Arc::default(),
+            log: None,
             _keeper: keeper,
         })
     }
@@ -112,6 +143,12 @@ impl Reflector {
     /// wait for one.
     pub(crate) fn set_claims(&mut self, claims: Claims) {
         self.claims = Some(claims);
+    }
+
+    /// It is one of several of a server that listens on these ports, and tells what happens.
+    pub(crate) fn set_server(&mut self, own_ports: OwnPorts, log: Log) {
+        self.own_ports = own_ports;
+        self.log = Some(log);
     }
 
     /// Where it listens.
@@ -129,11 +166,10 @@ impl Reflector {
     /// # Errors
     /// When a socket is of no use any more.
     pub fn run(&mut self) -> Result<(), Error> {
-        let own_ports: Vec<u16> = self
-            .sockets
-            .iter()
-            .filter_map(|s| Some(s.local_addr()?.port()))
-            .collect();
+        let bound = self.sockets.iter();
+        let bound: Vec<u16> = bound.filter_map(|s| Some(s.local_addr()?.port())).collect();
+        let own_ports = self.own_ports.get().cloned().unwrap_or(bound);
+        let mut sessions = 0;
         while !self.handle.shared.stop.load(Ordering::Acquire) {
             let Reflector {
                 sockets,
@@ -142,169 +178,62 @@ impl Reflector {
                 answers,
                 handle,
                 claims,
+                could_loop,
+                log,
                 ..
             } = self;
             answers.clear();
-            receive_from_any(sockets, waiter, Timestamp::NEVER, |socket, incoming| {
+            let until = match sessions {
+                0 => Timestamp::NEVER,
+                _ => Clock.now().plus(PORTION),
+            };
+            receive_from_any(sockets, waiter, until, |socket, incoming| {
                 let Incoming::Packet(request) = incoming else {
                     return;
                 };
-                let to_itself =
-                    own_ports.contains(&request.from.port()) && surroundings.is_own(request.from.ip());
-                let ours = request.to.is_some_and(|(to, _)| surroundings.is_own(to));
-                let claimed = || {
-                    let is_sign = request.payload.len() == 4 && may_be_answered(request.from);
-                    is_sign && claims.as_ref().is_some_and(|claims| claims.offer(request))
+                let port = request.from.port();
+                let is_ours = own_ports.contains(&port);
+                let is_refused = if *could_loop {
+                    is_ours || port < SERVICES_BELOW
+                } else {
+                    is_ours && surroundings.is_own(request.from.ip())
                 };
-                if to_itself || !ours || !(answers.add(socket, request) || claimed()) {
+                let to_us = request.to.is_some_and(|(to, _)| surroundings.is_own(to));
+                if is_refused || !to_us {
                     handle.shared.dropped.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                match answers.add(socket, request) {
+                    Added::Answered => {}
+                    Added::Begins { ssid } => {
+                        if let Some(log) = log {
+                            log(&format!("{}: STAMP session {ssid} begins", shown(request.from)));
+                        }
+                    }
+                    Added::Not if claimed(claims.as_ref(), request) => {}
+                    Added::Not => {
+                        handle.shared.dropped.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             })?;
+            let shared = &handle.shared;
             for (number, socket) in sockets.iter_mut().enumerate() {
-                answers.send(number, socket, &handle.shared);
+                answers.send(number, socket, &shared.answered, &shared.dropped);
             }
+            sessions = answers.tidy(Clock.now());
+            shared.sessions.store(sessions, Ordering::Relaxed);
         }
         Ok(())
     }
 }
 
-/// Whether an answer may go there (RFC 1122 section 3.2.1.3: these are nobody's own address).
-fn may_be_answered(to: SocketAddr) -> bool {
-    let somebody = match to.ip() {
-        IpAddr::V4(four) => !four.is_broadcast() && !four.is_multicast() && four.octets()[0] != 0,
-        IpAddr::V6(six) => !six.is_multicast() && !six.is_unspecified(),
-    };
-    somebody && to.port() != 0
+/// Whether a test waits for a stream that this datagram begins.
+fn claimed(claims: Option<&Claims>, request: &Received<'_>) -> bool {
+    let is_sign = request.payload.len() == 4 && may_be_answered(request.from);
+    is_sign && claims.is_some_and(|claims| claims.offer(request))
 }
 
-/// The answers to one batch of requests.
-#[derive(Debug)]
-struct Answers {
-    // Room for the largest answers; pages that no answer was written to take no memory.
-    bytes: Vec<u8>,
-    packets: Vec<(usize, Packet)>,
-    batch: Vec<Packet>,
-}
-
-impl Answers {
-    /// As many as one receive pass of two sockets can bring.
-    const ROOM: usize = 128;
-
-    fn new() -> Answers {
-        Answers {
-            bytes: vec![0; Answers::ROOM * LARGEST],
-            packets: Vec::with_capacity(Answers::ROOM),
-            batch: Vec::with_capacity(BATCH),
-        }
-    }
-
-    fn clear(&mut self) {
-        self.packets.clear();
-    }
-
-    /// Writes the answer to `request`, which came in by `socket`; `false` when there is none.
-    fn add(&mut self, socket: usize, request: &Received<'_>) -> bool {
-        if request.cut || !may_be_answered(request.from) {
-            return false;
-        }
-        let start = self.packets.len() * LARGEST;
-        let Some(room) = self.bytes.get_mut(start..start + LARGEST) else {
-            return false;
-        };
-        let with = Reflection {
-            seq: sequence_of(request.payload),
-            received: ntp(request.at.at),
-            // Written again just before it leaves.
-            sent: NtpTimestamp(0),
-            error_estimate: ErrorEstimate::new(false, STAMP_ERROR_NS),
-            ttl: request.ttl.unwrap_or(TTL_UNKNOWN),
-        };
-        let Ok(length) = stamp::reflect(request.payload, &with, room) else {
-            return false;
-        };
-        // The route decides which interface it leaves by, except for link-local addresses, which mean nothing without.
-        let from = request
-            .to
-            .map(|(to, interface)| (to, if is_link_local(to) { interface } else { 0 }));
-        let packet = Packet {
-            bytes: start..start + length,
-            to: Some(request.from),
-            from,
-            tag: 0,
-        };
-        self.packets.push((socket, packet));
-        true
-    }
-
-    /// Sends what goes by `socket`.
-    fn send(&mut self, number: usize, socket: &mut Datagram, shared: &Shared) {
-        let Answers {
-            bytes,
-            packets,
-            batch,
-        } = self;
-        let mut mine = packets
-            .iter()
-            .filter(|(socket, _)| *socket == number)
-            .map(|(_, packet)| packet);
-        loop {
-            batch.clear();
-            batch.extend(mine.by_ref().take(BATCH).cloned());
-            if batch.is_empty() {
-                return;
-            }
-            let sent = ntp(Clock.now());
-            batch.iter().for_each(|packet| {
-                if let Some(answer) = bytes.get_mut(packet.bytes.clone()) {
-                    stamp::set_sent(answer, sent);
-                }
-            });
-            socket.send(bytes, batch, |_, left| {
-                let counter = if matches!(left, Left::At(_)) {
-                    &shared.answered
-                } else {
-                    &shared.dropped
-                };
-                counter.fetch_add(1, Ordering::Relaxed);
-            });
-        }
-    }
-}
-
-/// A stateless reflector gives the sender's number back.
-fn sequence_of(request: &[u8]) -> u32 {
-    request
-        .first_chunk()
-        .map_or(0, |&number| u32::from_be_bytes(number))
-}
-
-fn ntp(at: Timestamp) -> NtpTimestamp {
-    NtpTimestamp::from_unix_nanos(u64::try_from(Clock.wall_nanos(at)).unwrap_or(0))
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(six) if six.is_unicast_link_local())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_answer_goes_to_broadcast_multicast_nobody_or_port_0() {
-        for to in [
-            "255.255.255.255:9",
-            "224.0.0.1:9",
-            "0.0.0.0:9",
-            "0.1.2.3:9",
-            "[ff02::1]:9",
-            "[::]:9",
-            "192.0.2.1:0",
-        ] {
-            assert!(!may_be_answered(to.parse().expect("an address")), "{to}");
-        }
-        for to in ["192.0.2.1:9", "127.0.0.1:40000", "[fe80::1%2]:9", "[::1]:862"] {
-            assert!(may_be_answered(to.parse().expect("an address")), "{to}");
-        }
-    }
+/// An address as people write it.
+pub(crate) fn shown(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -2,7 +2,7 @@
 //! on TCP whatever a connection turns out to begin with.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,11 +13,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
+use crate::answers::Service;
 use crate::claims::Claims;
 use crate::iperf::server::{serve, Place, Summary, Tests};
 use crate::iperf::Protocol;
-use crate::reflector::{Handle, Reflector};
-use crate::Error;
+use crate::prefix::prefix;
+use crate::reflector::{shown, Handle, OwnPorts, Reflector};
+use crate::sessions::Bounds;
+use crate::{auth, echo, Error, Key};
 
 /// What one server allows, each finite.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +37,38 @@ pub struct Limits {
     pub bandwidth: u64,
     /// Connections that have not said yet what they are.
     pub connections: usize,
+    /// STAMP sessions that are counted at once, each listener's; more are answered by a reflector without memory.
+    pub sessions: usize,
+    /// STAMP sessions that are counted at once from one address (IPv6: from one /64).
+    pub sessions_per_source: usize,
+    /// Datagrams per second that are answered to one address (IPv6: to one /64).
+    pub packet_rate: u64,
+    /// How long a STAMP session, or an echo connection, may be silent before it is over.
+    pub idle: Duration,
+}
+
+impl Limits {
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            sessions: self.sessions,
+            per_source: self.sessions_per_source,
+            rate: self.packet_rate,
+            idle: self.idle,
+        }
+    }
+}
+
+/// Where a server listens, and what for.
+#[derive(Clone, Debug, Default)]
+pub struct Listen {
+    /// TCP and UDP, for every test. `[::]` is every address, IPv4 included; port 0 is any free one.
+    pub tests: Vec<SocketAddr>,
+    /// UDP, for any STAMP or TWAMP Light sender.
+    pub stamp: Vec<SocketAddr>,
+    /// UDP and TCP, RFC 862 echo. Not with a key: echo has no way to authenticate.
+    pub echo: Vec<SocketAddr>,
+    /// With it nothing unauthenticated is served.
+    pub key: Option<Key>,
 }
 
 impl Default for Limits {
@@ -45,6 +80,10 @@ impl Default for Limits {
             duration: Duration::from_secs(3600),
             bandwidth: 1_000_000_000_000,
             connections: 4096,
+            sessions: 16_384,
+            sessions_per_source: 4096,
+            packet_rate: 1_000_000,
+            idle: Duration::from_secs(60),
         }
     }
 }
@@ -56,24 +95,27 @@ pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long accepting rests when there is no descriptor left.
-const REST: Duration = Duration::from_millis(100);
+pub(crate) const REST: Duration = Duration::from_millis(100);
 
 /// A server that listens and does not answer yet.
 pub struct Server {
     reflectors: Vec<Reflector>,
     listeners: Vec<StdListener>,
+    echoes: Vec<StdListener>,
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    limits: Limits,
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    key: Option<Key>,
     log: Log,
     claims: Claims,
     tests: Tests,
     running: Mutex<HashMap<IpAddr, usize>>,
     connections: Semaphore,
+    pub(crate) echoes: Semaphore,
     finished: AtomicU64,
-    refused: AtomicU64,
+    pub(crate) refused: AtomicU64,
     stop: Notify,
 }
 
@@ -101,6 +143,17 @@ impl ServerHandle {
         self.reflectors.iter().map(Handle::dropped).sum()
     }
 
+    /// STAMP sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.reflectors.iter().map(Handle::sessions).sum()
+    }
+
+    /// Throughput tests that run.
+    pub fn running(&self) -> usize {
+        let running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.values().sum()
+    }
+
     /// Throughput tests that came to their end so far.
     pub fn tests(&self) -> u64 {
         self.shared.finished.load(Ordering::Relaxed)
@@ -118,24 +171,53 @@ impl Server {
     /// # Errors
     /// The address that cannot be had.
     pub fn bind(addresses: &[SocketAddr], limits: Limits, log: Log) -> Result<Server, Error> {
-        let (mut reflectors, mut listeners) = (Vec::new(), Vec::new());
+        let listen = Listen {
+            tests: addresses.to_vec(),
+            ..Listen::default()
+        };
+        Server::open(&listen, limits, log)
+    }
+
+    /// Listens where it is told to.
+    ///
+    /// # Errors
+    /// The address that cannot be had; an echo beside a key.
+    pub fn open(listen: &Listen, limits: Limits, log: Log) -> Result<Server, Error> {
+        if listen.key.is_some() && !listen.echo.is_empty() {
+            return Err(Error::OpenEcho);
+        }
+        let service = |usual: Service| listen.key.clone().map_or(usual, Service::Sealed);
+        let (mut reflectors, mut listeners, mut echoes) = (Vec::new(), Vec::new(), Vec::new());
         let claims = Claims::default();
-        for &address in addresses {
-            let at = |error: Error| Error::At {
-                address,
-                source: Box::new(error),
-            };
-            let (listener, mut reflector) = one_port(address).map_err(at)?;
-            listener
-                .set_nonblocking(true)
-                .map_err(rping_net::Error::os("listen without blocking"))?;
+        for &address in &listen.tests {
+            let (listener, mut reflector) =
+                one_port(address, &service(Service::Stamp), &limits).map_err(at(address))?;
             reflector.set_claims(claims.clone());
             reflectors.push(reflector);
             listeners.push(listener);
         }
+        for &address in &listen.stamp {
+            let reflector =
+                Reflector::open(address, service(Service::AnyStamp), &limits).map_err(at(address))?;
+            reflectors.push(reflector);
+        }
+        for &address in &listen.echo {
+            let (listener, reflector) = one_port(address, &Service::Echo, &limits).map_err(at(address))?;
+            reflectors.push(reflector);
+            echoes.push(listener);
+        }
+        let own_ports = OwnPorts::default();
+        let ports = reflectors.iter().filter_map(|r| Some(r.local_addr()?.port()));
+        // Nobody else has it yet.
+        let _ = own_ports.set(ports.collect());
+        for reflector in &mut reflectors {
+            reflector.set_server(Arc::clone(&own_ports), Arc::clone(&log));
+        }
         let shared = Shared {
             connections: Semaphore::new(limits.connections),
+            echoes: Semaphore::new(limits.connections),
             limits,
+            key: listen.key.clone(),
             log,
             claims,
             tests: Tests::default(),
@@ -147,6 +229,7 @@ impl Server {
         Ok(Server {
             reflectors,
             listeners,
+            echoes,
             shared: Arc::new(shared),
         })
     }
@@ -156,6 +239,11 @@ impl Server {
         self.listeners
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
+    }
+
+    /// Where it answers datagrams: those of [`Listen::tests`] first, then [`Listen::stamp`] and [`Listen::echo`].
+    pub fn datagram_addrs(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.reflectors.iter().filter_map(Reflector::local_addr)
     }
 
     /// To watch and stop it by.
@@ -187,7 +275,7 @@ impl Server {
                 .map_err(rping_net::Error::os("start a thread"))?;
             threads.push(thread);
         }
-        let accepted = accept_all(self.listeners, &self.shared);
+        let accepted = accept_all(self.listeners, self.echoes, &self.shared);
         handle.stop();
         for thread in threads {
             thread.join().map_err(|_| Error::Thread)??;
@@ -196,16 +284,39 @@ impl Server {
     }
 }
 
+fn at(address: SocketAddr) -> impl Fn(Error) -> Error {
+    move |error| Error::At {
+        address,
+        source: Box::new(error),
+    }
+}
+
+/// The same address, its zone included.
+fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
+    address.set_port(port);
+    address
+}
+
 /// TCP and UDP on the same number, also where the number is left to the system.
-fn one_port(address: SocketAddr) -> Result<(StdListener, Reflector), Error> {
+fn one_port(
+    address: SocketAddr,
+    service: &Service,
+    limits: &Limits,
+) -> Result<(StdListener, Reflector), Error> {
     // A number that is free for one may be taken for the other: then the next.
     for _ in 0..16 {
         let listener = rping_net::stream::listen(address)?;
         let got = listener
             .local_addr()
             .map_err(rping_net::Error::os("ask for the port"))?;
-        match Reflector::bind(SocketAddr::new(address.ip(), got.port())) {
-            Ok(reflector) => return Ok((listener, reflector)),
+        let here = with_port(address, got.port());
+        match Reflector::open(here, service.clone(), limits) {
+            Ok(reflector) => {
+                listener
+                    .set_nonblocking(true)
+                    .map_err(rping_net::Error::os("listen without blocking"))?;
+                return Ok((listener, reflector));
+            }
             Err(_) if address.port() == 0 => {}
             Err(error) => return Err(error),
         }
@@ -213,7 +324,11 @@ fn one_port(address: SocketAddr) -> Result<(StdListener, Reflector), Error> {
     Err(Error::NoPort)
 }
 
-fn accept_all(listeners: Vec<StdListener>, shared: &Arc<Shared>) -> Result<(), Error> {
+fn accept_all(
+    listeners: Vec<StdListener>,
+    echoes: Vec<StdListener>,
+    shared: &Arc<Shared>,
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -223,6 +338,10 @@ fn accept_all(listeners: Vec<StdListener>, shared: &Arc<Shared>) -> Result<(), E
         for listener in listeners {
             let listener = TcpListener::from_std(listener).map_err(rping_net::Error::os("listen"))?;
             tasks.spawn(accept(listener, Arc::clone(shared)));
+        }
+        for listener in echoes {
+            let listener = TcpListener::from_std(listener).map_err(rping_net::Error::os("listen"))?;
+            tasks.spawn(echo::accept(listener, Arc::clone(shared)));
         }
         shared.stop.notified().await;
         Ok(())
@@ -254,6 +373,14 @@ async fn greet(stream: TcpStream, from: SocketAddr, port: u16, shared: Arc<Share
     };
     let _ = stream.set_nodelay(true);
     let mut stream = stream;
+    if let Some(key) = &shared.key {
+        let admitted = timeout(PATIENCE, auth::admit(&mut stream, key)).await;
+        if !matches!(admitted, Ok(Ok(()))) {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
+            (shared.log)(&format!("{}: turned away, not authenticated", shown(from)));
+            return;
+        }
+    }
     let Ok(Ok(first)) = timeout(PATIENCE, stream.read_u8()).await else {
         shared.refused.fetch_add(1, Ordering::Relaxed);
         return;
@@ -374,16 +501,5 @@ impl Drop for Running {
                 running.remove(&self.source);
             }
         }
-    }
-}
-
-/// One client's addresses: IPv4 one by one, IPv6 by /64, of which every client has all.
-fn prefix(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(six) => {
-            let [a, b, c, d, ..] = six.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        four => four,
     }
 }

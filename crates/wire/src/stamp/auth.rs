@@ -123,7 +123,11 @@ impl SenderPacket {
                 what: "the error estimate's multiplier is 0",
             });
         }
-        if bytes[4..TIMESTAMP].iter().chain(&bytes[28..HMAC]).any(|&b| b != 0) {
+        if bytes[4..TIMESTAMP]
+            .iter()
+            .chain(&bytes[28..HMAC])
+            .any(|&b| b != 0)
+        {
             return Err(Error::Malformed {
                 what: "fields that a STAMP sender leaves zero are not",
             });
@@ -254,7 +258,10 @@ mod tests {
         };
         let mut answer = vec![0; request.len()];
         let sender = SenderPacket::open(&key(), request).unwrap();
-        assert_eq!(reflect_sealed(request, &sender, &with, &mut answer), Ok(request.len()));
+        assert_eq!(
+            reflect_sealed(request, &sender, &with, &mut answer),
+            Ok(request.len())
+        );
         set_sent_sealed(&mut answer, NtpTimestamp(12), &key());
         answer
     }
@@ -277,10 +284,16 @@ mod tests {
         assert_eq!(bytes[16..24], 0x0123_4567_89ab_cdef_u64.to_be_bytes());
         assert_eq!(bytes[26..28], [0, 9]);
         let answer = answered(&bytes);
-        assert_eq!((&answer[..4], &answer[48..52]), (&[0, 0, 0, 3][..], &[0, 0, 0, 7][..]));
+        assert_eq!(
+            (&answer[..4], &answer[48..52]),
+            (&[0, 0, 0, 3][..], &[0, 0, 0, 7][..])
+        );
         assert_eq!((answer[23], answer[39], answer[80]), (12, 11, 63));
         let read = ReflectorPacket::open(&key(), &answer).unwrap();
-        assert_eq!((read.seq, read.sender_seq, read.ssid, read.sender_ttl), (3, 7, 9, Some(63)));
+        assert_eq!(
+            (read.seq, read.sender_seq, read.ssid, read.sender_ttl),
+            (3, 7, 9, Some(63))
+        );
         assert_eq!((read.received, read.timestamp), (11, 12));
         assert_eq!(read.sender_timestamp, packet().timestamp);
     }
