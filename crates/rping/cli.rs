@@ -39,6 +39,14 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
+/// Runs `rping server` with these arguments, the program's name first.
+pub fn daemon(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let typed: Vec<OsString> = argv.into_iter().skip(1).collect();
+    let asks_version = matches!(&typed[..], [one] if one == "--version" || one == "-V");
+    let command = (!asks_version).then(|| "server".into());
+    main(std::iter::once("rpingd".into()).chain(command).chain(typed))
+}
+
 /// One line on standard error, and exit code 2.
 pub(crate) fn complain(what: &str) -> u8 {
     // A closed standard error leaves nobody to tell.

@@ -26,6 +26,7 @@ pub mod cli;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod job;
+pub mod key;
 mod open;
 mod printer;
 mod progress;

@@ -1,16 +1,18 @@
-//! `rping server`: the far end of two-ended tests.
+//! `rping server` and `rpingd`: the far end of two-ended tests.
 
-use std::io::{self, Write};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rping_engine::Timestamp;
 use rping_net::Clock;
-use rping_peer::Server;
+use rping_peer::{Listen, Server, ServerHandle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::args::ServerArgs;
+use crate::args::{Place, ServerArgs};
 use crate::cli::complain;
 use crate::render::escape;
 use crate::targets::{LocalNet, SystemResolver};
@@ -18,6 +20,9 @@ use crate::targets::{LocalNet, SystemResolver};
 /// Lines of the log within [`LOG_SPAN`]; what is beyond is counted.
 const LOG_MOST: u32 = 20;
 const LOG_SPAN: Duration = Duration::from_secs(1);
+
+/// Lines that wait to be written; what is beyond is counted.
+const LOG_ROOM: usize = 256;
 
 /// Serves until it is interrupted; returns the exit code.
 pub(crate) fn run(args: &ServerArgs) -> u8 {
@@ -30,27 +35,21 @@ pub(crate) fn run(args: &ServerArgs) -> u8 {
 fn serve(args: &ServerArgs) -> Result<(), Box<dyn std::error::Error>> {
     // A connection takes a descriptor; where the limit cannot be raised, fewer are open at once.
     let _ = rping_net::caps::raise_nofile();
-    let mut addresses = args.addresses(&SystemResolver::default(), &LocalNet::system())?;
-    let everywhere = addresses.is_empty();
-    if everywhere {
-        addresses.push(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), args.port));
-    }
-    let log = Arc::new(Mutex::new(Log::default()));
-    let told = Arc::clone(&log);
-    let server = Server::bind(
-        &addresses,
-        args.limits.clone(),
-        Arc::new(move |line: &str| told.lock().unwrap_or_else(PoisonError::into_inner).tell(line)),
-    )?;
-    for bound in server.local_addrs() {
-        let place = match everywhere {
-            true => format!("port {}, on every address of this host", bound.port()),
-            false => bound.to_string(),
-        };
-        tell(&format!(
-            "rping server: STAMP (UDP) and iperf3 (TCP, UDP) on {place}; Ctrl-C ends it"
-        ));
-    }
+    let key = crate::key::load(args.key_file.as_deref())?;
+    let (resolver, local) = (SystemResolver::default(), LocalNet::system());
+    let all = |place: Option<&Place>| match place {
+        Some(place) => place.addresses(&resolver, &local),
+        None => Ok(Vec::new()),
+    };
+    let listen = Listen {
+        tests: all(Some(&args.tests))?,
+        stamp: all(args.stamp.as_ref())?,
+        echo: all(args.echo.as_ref())?,
+        key,
+    };
+    let (voice, heard) = Voice::new();
+    let server = Server::open(&listen, args.limits.clone(), voice.log())?;
+    announce(&listen, &server);
     rping_net::caps::drop_all().map_err(|error| format!("cannot give up privileges: {error}"))?;
     let handle = server.handle();
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
@@ -62,47 +61,213 @@ fn serve(args: &ServerArgs) -> Result<(), Box<dyn std::error::Error>> {
                 stopped.stop();
             }
         })?;
+    let writer = {
+        let (handle, left_out) = (handle.clone(), Arc::clone(&voice.left_out));
+        std::thread::Builder::new()
+            .name("rping-log".into())
+            .spawn(move || write_log(&heard, &left_out, &handle))?
+    };
     server.run()?;
-    tell(&format!(
-        "answered {} packets, dropped {}; {} throughput tests, {} connections turned away or given up",
-        handle.answered(),
-        handle.dropped(),
-        handle.tests(),
-        handle.refused()
-    ));
+    voice.end();
+    // A log that nobody reads must not keep the server from ending.
+    if writer.is_finished() || waited(&writer) {
+        tell(&format!(
+            "answered {} packets, dropped {}; {} throughput tests, {} connections turned away or given up",
+            handle.answered(),
+            handle.dropped(),
+            handle.tests(),
+            handle.refused()
+        ));
+    }
     Ok(())
 }
 
-/// Lines on standard error, so many in a second and no more: clients decide how often something happens.
+/// Waits a moment for a thread to end.
+fn waited(thread: &std::thread::JoinHandle<()>) -> bool {
+    (0..100).any(|_| {
+        rping_net::wait::sleep(Duration::from_millis(1));
+        thread.is_finished()
+    })
+}
+
+/// The first lines: what it serves, and where.
+fn announce(listen: &Listen, server: &Server) {
+    let sealed = if listen.key.is_some() {
+        ", authenticated"
+    } else {
+        ""
+    };
+    let mut bound = server.datagram_addrs();
+    let tests = bound
+        .by_ref()
+        .take(listen.tests.len())
+        .map(|address| (Serves::Tests, address));
+    let tests: Vec<_> = tests.collect();
+    let stamp = bound
+        .by_ref()
+        .take(listen.stamp.len())
+        .map(|address| (Serves::Stamp, address));
+    let stamp: Vec<_> = stamp.collect();
+    let echo = bound.map(|address| (Serves::Echo, address));
+    for (serves, address) in tests.into_iter().chain(stamp).chain(echo) {
+        let what = match serves {
+            Serves::Tests => "STAMP (UDP) and iperf3 (TCP, UDP)",
+            Serves::Stamp => "any STAMP or TWAMP Light sender (UDP)",
+            Serves::Echo => "echo (UDP, TCP)",
+        };
+        tell(&format!(
+            "rping server: {what}{sealed} on {}; Ctrl-C ends it",
+            place(address)
+        ));
+    }
+}
+
+enum Serves {
+    Tests,
+    Stamp,
+    Echo,
+}
+
+fn place(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(six) if six.ip().is_unspecified() => {
+            format!("port {}, on every address of this host", six.port())
+        }
+        SocketAddr::V4(four) if four.ip().is_unspecified() => {
+            format!("port {}, on every IPv4 address of this host", four.port())
+        }
+        other => other.to_string(),
+    }
+}
+
+enum Word {
+    Line(String),
+    End,
+}
+
+/// What the server's threads say goes through a queue: none of them ever waits for a terminal.
+struct Voice {
+    to: SyncSender<Word>,
+    left_out: Arc<AtomicU64>,
+}
+
+impl Voice {
+    fn new() -> (Voice, Receiver<Word>) {
+        let (to, heard) = sync_channel(LOG_ROOM);
+        let left_out = Arc::default();
+        (Voice { to, left_out }, heard)
+    }
+
+    fn log(&self) -> rping_peer::Log {
+        let (to, left_out) = (self.to.clone(), Arc::clone(&self.left_out));
+        Arc::new(move |line: &str| {
+            if to.try_send(Word::Line(line.to_owned())).is_err() {
+                left_out.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    }
+
+    fn end(&self) {
+        let _ = self.to.try_send(Word::End);
+    }
+}
+
+/// Writes lines on standard error, so many in a second and no more: clients decide how often something happens. On a
+/// terminal a last line says how the server stands.
+fn write_log(heard: &Receiver<Word>, left_out: &AtomicU64, handle: &ServerHandle) {
+    let is_terminal = io::stderr().is_terminal();
+    let mut log = Log::default();
+    let mut status = String::new();
+    loop {
+        let word = heard.recv_timeout(LOG_SPAN);
+        let wipe = |status: &mut String| {
+            if !std::mem::take(status).is_empty() {
+                let _ = write!(io::stderr().lock(), "\r\x1b[K");
+            }
+        };
+        match word {
+            Ok(Word::Line(line)) => {
+                if log.may_tell(Clock.now(), left_out) {
+                    wipe(&mut status);
+                    log.tell_left_out();
+                    tell(&escape::line(&line));
+                }
+            }
+            Ok(Word::End) | Err(RecvTimeoutError::Disconnected) => {
+                wipe(&mut status);
+                log.left_out += left_out.swap(0, Ordering::Relaxed);
+                log.tell_left_out();
+                return;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if is_terminal {
+            let now = standing(handle);
+            if now != status {
+                let _ = write!(io::stderr().lock(), "\r{now}\x1b[K");
+                status = now;
+            }
+        }
+    }
+}
+
+fn standing(handle: &ServerHandle) -> String {
+    format!(
+        "{} STAMP sessions, {} throughput tests; {} packets answered, {} dropped",
+        handle.sessions(),
+        handle.running(),
+        handle.answered(),
+        handle.dropped()
+    )
+}
+
 #[derive(Debug, Default)]
 struct Log {
     began: Timestamp,
     told: u32,
-    left_out: u32,
+    left_out: u64,
 }
 
 impl Log {
-    fn tell(&mut self, line: &str) {
-        let now = Clock.now();
+    /// Whether one more line may be written now; counts it, or counts that it is left out.
+    fn may_tell(&mut self, now: Timestamp, elsewhere: &AtomicU64) -> bool {
+        self.left_out += elsewhere.swap(0, Ordering::Relaxed);
         if now.since(self.began) >= LOG_SPAN {
-            if self.left_out > 0 {
-                tell(&format!("… {} lines left out", self.left_out));
-            }
-            *self = Log {
-                began: now,
-                ..Log::default()
-            };
+            (self.began, self.told) = (now, 0);
         }
-        if self.told >= LOG_MOST {
+        let may = self.told < LOG_MOST;
+        if may {
+            self.told += 1;
+        } else {
             self.left_out += 1;
-            return;
         }
-        self.told += 1;
-        tell(&escape::line(line));
+        may
+    }
+
+    fn tell_left_out(&mut self) {
+        match std::mem::take(&mut self.left_out) {
+            0 => {}
+            n => tell(&format!("… {n} lines left out")),
+        }
     }
 }
 
 /// What a server says goes to standard error, line by line; nobody reading it is no reason to stop.
 fn tell(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_lines_a_second_are_written_and_the_rest_is_counted() {
+        let mut log = Log::default();
+        let elsewhere = AtomicU64::new(5);
+        let at = |ms: u64| Timestamp::from_nanos(10_000_000_000 + ms * 1_000_000);
+        let told = (0..100).filter(|&ms| log.may_tell(at(ms), &elsewhere)).count();
+        assert_eq!((told, log.left_out), (20, 85));
+        assert!(log.may_tell(at(1000), &elsewhere));
+    }
 }

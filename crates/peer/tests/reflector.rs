@@ -82,7 +82,7 @@ fn an_answer_is_as_long_as_the_request_and_holds_its_fields_and_true_times() {
         // A connected socket hears nothing but what comes from the address that it asked.
         let socket = client(own, running.at(ip));
         socket.set_ttl(33).expect("ttl");
-        for length in [44, 45, 100, 1472, 60_000] {
+        for (number, length) in (0..).zip([44, 45, 100, 1472, 60_000]) {
             let before = Clock.wall_nanos(Clock.now());
             socket.send(&request(length)).expect("send");
             let mut answer = vec![0; 70_000];
@@ -92,7 +92,7 @@ fn an_answer_is_as_long_as_the_request_and_holds_its_fields_and_true_times() {
             let after = Clock.wall_nanos(Clock.now());
             assert_eq!(got, length);
             let packet = ReflectorPacket::parse(&answer[..got]).expect("an answer");
-            assert_eq!((packet.seq, packet.sender_seq, packet.ssid), (77, 77, 9));
+            assert_eq!((packet.seq, packet.sender_seq, packet.ssid), (number, 77, 9));
             assert_eq!(packet.sender_timestamp, 0x0123_4567_89ab_cdef);
             assert_eq!(packet.sender_error_estimate, ErrorEstimate::new(true, 500));
             let (t2, t3) = (

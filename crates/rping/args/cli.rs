@@ -101,11 +101,42 @@ pub(crate) struct UdpArgs {
     pub(crate) protocol: Option<ProtocolWord>,
 }
 
+/// What both ends of an authenticated test share.
+#[derive(Args, Debug)]
+pub(crate) struct KeyArgs {
+    /// File with the key that both ends share, mode 600: STAMP's authenticated mode and nothing else [default: the environment's RPING_KEY, else no key]
+    #[arg(
+        long,
+        value_name = "FILE",
+        allow_hyphen_values = true,
+        help_heading = "Authentication"
+    )]
+    pub(crate) key_file: Option<PathBuf>,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct ServerArgs {
     /// Address and port to listen on: 10.0.0.1, [::1]:5201, :5201 [default: every address, port 5201]
     #[arg(value_name = "BIND[:PORT]")]
     pub(crate) bind: Option<String>,
+    /// Also a reflector for any STAMP or TWAMP Light sender: an address or :PORT [default port: 862; off without this flag]
+    #[arg(
+        long,
+        value_name = "ADDR[:PORT]",
+        allow_hyphen_values = true,
+        help_heading = "More listeners"
+    )]
+    pub(crate) stamp: Option<String>,
+    /// Also a plain RFC 862 echo, TCP and UDP: an address or :PORT [default port: 7; off without this flag]
+    #[arg(
+        long,
+        value_name = "ADDR[:PORT]",
+        allow_hyphen_values = true,
+        help_heading = "More listeners"
+    )]
+    pub(crate) echo: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
     /// Tests at once [default: 64]
     #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
     pub(crate) max_tests: Option<u64>,
@@ -124,6 +155,18 @@ pub(crate) struct ServerArgs {
     /// Connections that have not said yet what they want [default: 4096]
     #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
     pub(crate) max_connections: Option<u64>,
+    /// STAMP sessions that are counted at once; more are answered without own numbers [default: 16384]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_sessions: Option<u64>,
+    /// The same from one address, or one /64 of IPv6 [default: 4096]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_sessions_per_source: Option<u64>,
+    /// Datagrams per second that are answered to one address, or one /64 of IPv6; k = 1000 [default: 1m]
+    #[arg(long, value_name = "HZ", value_parser = value::rate, help_heading = "Limits")]
+    pub(crate) max_packet_rate: Option<f64>,
+    /// How long a STAMP session or an echo connection may be silent, 1s to 1 day [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = value::duration, help_heading = "Limits")]
+    pub(crate) max_idle: Option<Duration>,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]

@@ -69,7 +69,13 @@ pub(crate) const SERVER: &str = "\
 Examples:
   rping server                            every address of this host, port 5201
   rping server 10.0.0.1                   this address alone
-  rping server [::1]:6000                 address and port";
+  rping server [::1]:6000                 address and port
+  rping server --stamp :862 --echo :7     also for routers' STAMP and for plain echo
+  rping server --key-file key             only for those who have the same key; make one with
+                                          (umask 077; openssl rand -hex 32 > key)
+  rpingd                                  the same server as a program of its own
+
+STAMP and echo are answered with as many bytes as they asked with, nothing else is answered over UDP.";
 
 pub(crate) const PSPING: &str = "\
 Modes, as PsPing chooses them: a server with -s; bandwidth with -b; latency with -l and a port; TCP connect with

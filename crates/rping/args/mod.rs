@@ -26,7 +26,7 @@ pub use cli::command;
 pub use output::OutputOptions;
 pub(crate) use psping::BANNER as PSPING_BANNER;
 pub use request::{List, Request};
-pub use server::{ServerArgs, PORT as SERVER_PORT};
+pub use server::{Place, ServerArgs, PORT as SERVER_PORT};
 pub use source::{Family, Source};
 pub use usage::Usage;
 

@@ -1,6 +1,7 @@
 //! Where the server listens.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rping_peer::Limits;
@@ -10,14 +11,31 @@ use crate::targets::{is_number, parse_port, Host, LocalNet, Resolver, Spec, PATI
 
 /// The port of every two-ended test.
 pub const PORT: u16 = 5201;
+/// STAMP's own (RFC 8762 section 4.1).
+const STAMP_PORT: u16 = 862;
+/// The echo service's (RFC 862).
+const ECHO_PORT: u16 = 7;
+
+/// Where a listener is to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// An address or a name of this host; `None` is every address of both families.
+    pub bind: Option<String>,
+    /// The port.
+    pub port: u16,
+}
 
 /// What `rping server` was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerArgs {
-    /// An address or a name of this host; `None` is every address of both families.
-    pub bind: Option<String>,
-    /// The port, TCP and UDP. Default 5201.
-    pub port: u16,
+    /// Where every test is served, TCP and UDP. Default: every address, port 5201.
+    pub tests: Place,
+    /// Where any STAMP or TWAMP Light sender is answered, UDP.
+    pub stamp: Option<Place>,
+    /// Where everything is echoed, TCP and UDP.
+    pub echo: Option<Place>,
+    /// The file that holds the key.
+    pub key_file: Option<PathBuf>,
     /// What is allowed to clients.
     pub limits: Limits,
 }
@@ -25,21 +43,26 @@ pub struct ServerArgs {
 impl Default for ServerArgs {
     fn default() -> ServerArgs {
         ServerArgs {
-            bind: None,
-            port: PORT,
+            tests: Place {
+                bind: None,
+                port: PORT,
+            },
+            stamp: None,
+            echo: None,
+            key_file: None,
             limits: Limits::default(),
         }
     }
 }
 
-impl ServerArgs {
-    /// The addresses to listen on. Empty: every address of both families, on [`ServerArgs::port`].
+impl Place {
+    /// The addresses to listen on; without one of its own `[::]`, which is every address of both families.
     ///
     /// # Errors
     /// What is no address, a name that does not resolve, a zone that is no interface.
     pub fn addresses(&self, resolver: &dyn Resolver, local: &LocalNet) -> Result<Vec<SocketAddr>, Usage> {
         let Some(bind) = &self.bind else {
-            return Ok(Vec::new());
+            return Ok(vec![SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), self.port)]);
         };
         let spec = Spec::parse_any(bind).map_err(Usage::new)?;
         match spec.host() {
@@ -70,12 +93,23 @@ impl ServerArgs {
 
 /// Reads what was typed.
 pub(super) fn parse(args: &super::cli::ServerArgs) -> Result<ServerArgs, Usage> {
-    let ServerArgs { bind, port, .. } = parse_bind(args.bind.as_deref())?;
-    Ok(ServerArgs {
-        bind,
-        port,
+    let more = |flag: &str, typed: Option<&str>, usual| {
+        let place = typed.map(|typed| parse_bind(Some(typed), usual).map_err(|why| Usage::about(flag, why)));
+        place.transpose()
+    };
+    let parsed = ServerArgs {
+        tests: parse_bind(args.bind.as_deref(), PORT)?,
+        stamp: more("--stamp", args.stamp.as_deref(), STAMP_PORT)?,
+        echo: more("--echo", args.echo.as_deref(), ECHO_PORT)?,
+        key_file: args.key.key_file.clone(),
         limits: limits(args)?,
-    })
+    };
+    if parsed.echo.is_some() && parsed.key_file.is_some() {
+        return Err(Usage::new(
+            "--echo answers everybody, and with --key-file nobody unknown is to be answered: leave one away",
+        ));
+    }
+    Ok(parsed)
 }
 
 fn limits(args: &super::cli::ServerArgs) -> Result<Limits, Usage> {
@@ -88,6 +122,17 @@ fn limits(args: &super::cli::ServerArgs) -> Result<Limits, Usage> {
     let duration = args.max_duration.unwrap_or(usual.duration);
     if duration.is_zero() || duration > Duration::from_secs(86_400) {
         return Err(Usage::new("--max-duration is above 0 and at most one day"));
+    }
+    let idle = args.max_idle.unwrap_or(usual.idle);
+    if idle < Duration::from_secs(1) || idle > Duration::from_secs(86_400) {
+        return Err(Usage::new("--max-idle is from one second to one day"));
+    }
+    // Above what any network carries: the cast saturates.
+    let packet_rate = args.max_packet_rate.map_or(usual.packet_rate, |hz| hz as u64);
+    if packet_rate == 0 {
+        return Err(Usage::new(
+            "--max-packet-rate 0 answers nobody: give datagrams per second, 1 or more",
+        ));
     }
     if args.max_bitrate == Some(0) {
         return Err(Usage::new(
@@ -111,14 +156,27 @@ fn limits(args: &super::cli::ServerArgs) -> Result<Limits, Usage> {
             usual.connections,
             65_536,
         )?,
+        sessions: most("--max-sessions", args.max_sessions, usual.sessions, 1 << 20)?,
+        sessions_per_source: most(
+            "--max-sessions-per-source",
+            args.max_sessions_per_source,
+            usual.sessions_per_source,
+            1 << 20,
+        )?,
+        packet_rate,
+        idle,
     })
 }
 
 /// Reads `BIND[:PORT]`.
-fn parse_bind(typed: Option<&str>) -> Result<ServerArgs, Usage> {
-    const FORM: &str = "give an address and a port as in 10.0.0.1, 10.0.0.1:5201, [::1]:5201 or :5201";
+fn parse_bind(typed: Option<&str>, usual: u16) -> Result<Place, Usage> {
+    let form =
+        format!("give an address and a port as in 10.0.0.1, 10.0.0.1:{usual}, [::1]:{usual} or :{usual}");
     let Some(typed) = typed else {
-        return Ok(ServerArgs::default());
+        return Ok(Place {
+            bind: None,
+            port: usual,
+        });
     };
     if is_number(typed) {
         return Err(Usage::new(format_args!(
@@ -127,27 +185,25 @@ fn parse_bind(typed: Option<&str>) -> Result<ServerArgs, Usage> {
         )));
     }
     if let Some(port) = typed.strip_prefix(':').filter(|rest| is_number(rest)) {
-        return Ok(ServerArgs {
+        return Ok(Place {
             bind: None,
             port: parse_port(port).map_err(Usage::new)?,
-            ..ServerArgs::default()
         });
     }
-    let spec = Spec::parse_any(typed).map_err(|why| Usage::new(format_args!("{why}; {FORM}")))?;
+    let spec = Spec::parse_any(typed).map_err(|why| Usage::new(format_args!("{why}; {form}")))?;
     let port = match (spec.host(), spec.single_port()) {
         (Host::Span { .. }, _) | (_, None) => {
             return Err(Usage::new(format_args!(
-                "{} is not one address and one port: {FORM}",
+                "{} is not one address and one port: {form}",
                 shown(typed)
             )))
         }
-        (_, Some(None)) => PORT,
+        (_, Some(None)) => usual,
         (_, Some(Some(port))) => port,
     };
-    Ok(ServerArgs {
+    Ok(Place {
         bind: Some(spec.host_text().to_owned()),
         port,
-        ..ServerArgs::default()
     })
 }
 
@@ -157,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_server_listens_where_it_is_told_and_else_everywhere() {
-        let of = |text| parse_bind(text).map(|args| (args.bind, args.port));
+        let of = |text| parse_bind(text, PORT).map(|args| (args.bind, args.port));
         let at = |bind: &str, port| Ok((Some(bind.to_owned()), port));
         assert_eq!(of(None), Ok((None, 5201)));
         assert_eq!(of(Some(":6000")), Ok((None, 6000)));
@@ -181,10 +237,9 @@ mod tests {
             "a b",
             "10.0.0.256",
         ] {
-            assert!(parse_bind(Some(text)).is_err(), "{text}");
+            assert!(parse_bind(Some(text), PORT).is_err(), "{text}");
         }
-        assert!(
-            parse_bind(Some("5201")).is_err_and(|usage| usage.to_string().contains("did you mean :5201?"))
-        );
+        assert!(parse_bind(Some("5201"), PORT)
+            .is_err_and(|usage| usage.to_string().contains("did you mean :5201?")));
     }
 }

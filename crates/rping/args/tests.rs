@@ -266,16 +266,18 @@ fn the_server_listens_where_it_is_told() {
     assert_eq!(
         invoked("server [::1]:6000"),
         Ok(Invocation::Server(ServerArgs {
-            bind: Some("::1".into()),
-            port: 6000,
+            tests: Place {
+                bind: Some("::1".into()),
+                port: 6000,
+            },
             ..ServerArgs::default()
         }))
     );
     let at = |line| match invoked(line) {
-        Ok(Invocation::Server(args)) => args.addresses(&Nobody, &here()).unwrap(),
+        Ok(Invocation::Server(args)) => args.tests.addresses(&Nobody, &here()).unwrap(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(at("server"), []);
+    assert_eq!(at("server"), ["[::]:5201".parse().unwrap()]);
     assert_eq!(at("server fe80::7%eth0"), ["[fe80::7%2]:5201".parse().unwrap()]);
     assert_eq!(at("server name:9"), ["10.9.0.1:9".parse().unwrap()]);
     assert_eq!(at("server 0.0.0.0:9"), ["0.0.0.0:9".parse().unwrap()]);
