@@ -25,7 +25,7 @@ pub fn load(file: Option<&Path>) -> Result<Option<Key>, Usage> {
     match file {
         Some(path) => from_file(path)
             .map(Some)
-            .map_err(|why| Usage::about(&path.display().to_string(), why)),
+            .map_err(|why| Usage::about(path.display(), why)),
         None => match std::env::var_os(VARIABLE) {
             None => Ok(None),
             Some(text) => key(text.as_encoded_bytes())

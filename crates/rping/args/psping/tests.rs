@@ -42,7 +42,10 @@ fn the_examples_of_the_page_are_taken_unchanged_by_either_name() {
         let server = asked(&format!("{name} -s 192.168.2.2:5000"));
         match server {
             Ok(Invocation::Server(args)) => {
-                assert_eq!((args.bind.as_deref(), args.port), (Some("192.168.2.2"), 5000));
+                assert_eq!(
+                    (args.tests.bind.as_deref(), args.tests.port),
+                    (Some("192.168.2.2"), 5000)
+                );
             }
             other => panic!("{other:?}"),
         }
