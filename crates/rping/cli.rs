@@ -236,7 +236,7 @@ impl Opened for Setup {
 fn give_up_privileges(job: &Job) -> io::Result<()> {
     use rping_net::caps::{drop_all, drop_all_but, Cap};
     let is_sweep = job.kind != crate::job::Kind::Arp && job.targets.len() > crate::open::SCOUT_ABOVE;
-    if is_sweep || (job.kind == crate::job::Kind::Tcp && job.mark.is_some()) {
+    if is_sweep || (job.kind == crate::job::Kind::Tcp && !job.syn && job.mark.is_some()) {
         drop_all_but(&[Cap::NetAdmin])
     } else {
         drop_all()

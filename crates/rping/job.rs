@@ -137,6 +137,8 @@ pub struct Job {
     pub close: Close,
     /// Tell the local port of each TCP connection ([`rping_engine::Outcome::Reply`]): one more system call a probe.
     pub local_ports: bool,
+    /// TCP: half-open probes, whose SYNs are our own.
+    pub syn: bool,
     /// What the run must amount to; decides the exit code.
     pub assertions: Vec<Assertion>,
     /// Things worth saying about the request itself before anything is sent.
@@ -169,6 +171,7 @@ impl Job {
             broadcast: false,
             close: Close::default(),
             local_ports: false,
+            syn: false,
             assertions: Vec::new(),
             notes: Vec::new(),
         }

@@ -95,6 +95,12 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
             let pacing = probe.pacing();
             scout(job, probe, pacing, go)
         }
+        Kind::Tcp if job.syn => {
+            let options = probe_options(&job, settings, &addresses);
+            let probe = rping_tcp::SynProbe::open(&addresses, &options).map_err(OpenError::from)?;
+            let pacing = probe.pacing();
+            scout(job, probe, pacing, go)
+        }
         Kind::Tcp => {
             let connect = rping_net::tcp::Options {
                 source: source(&job),

@@ -7,3 +7,4 @@ mod situations;
 mod stamps;
 mod support;
 mod sweep;
+mod syn;

@@ -11,7 +11,7 @@ use crate::batch::{RxBatch, TxBatch, TX_CONTROL};
 use crate::clock::{Clock, Realtime};
 use crate::cmsg;
 use crate::errqueue::send_refusal;
-use crate::incoming::{read, Incoming};
+use crate::incoming::{read, Header, Incoming};
 use crate::interface_clock::InterfaceClock;
 use crate::options::Options;
 use crate::queue::ErrorQueue;
@@ -30,6 +30,15 @@ pub enum Kind {
     },
     /// A raw ICMP socket: payloads are ICMP messages; for IPv4 the checksum is the sender's business.
     IcmpRaw,
+    /// A raw TCP socket: payloads are TCP segments; for IPv4 the checksum is the business of sender and receiver.
+    TcpRaw,
+}
+
+impl Kind {
+    /// Whether IPv4 packets come with their header.
+    fn with_header(self) -> bool {
+        matches!(self, Kind::IcmpRaw | Kind::TcpRaw)
+    }
 }
 
 /// A datagram to be sent.
@@ -105,11 +114,7 @@ impl Link {
 
 impl Datagram {
     pub(crate) fn new(socket: Socket, kind: Kind, v6: bool, options: &Options) -> Datagram {
-        let header = if kind == Kind::IcmpRaw && !v6 {
-            IPV4_HEADER
-        } else {
-            0
-        };
+        let header = if kind.with_header() && !v6 { IPV4_HEADER } else { 0 };
         // One more than is expected, so that what is longer shows.
         let size = (options.payload + header + 1).next_multiple_of(64);
         let interface = InterfaceClock::open(options.hardware_clock.filter(|_| options.transmit_stamps));
@@ -212,6 +217,7 @@ impl Datagram {
             numbering,
             v6,
             not_before,
+            kind,
             ..
         } = self;
         if link.peer.is_some() && !link.connected {
@@ -222,7 +228,13 @@ impl Datagram {
             let to = if link.connected {
                 None
             } else {
-                packet.to.or(link.peer)
+                packet.to.or(link.peer).map(|mut to| {
+                    if *kind == Kind::TcpRaw {
+                        // A raw socket's port would be a protocol.
+                        to.set_port(0);
+                    }
+                    to
+                })
             };
             filled.push(packet.bytes.clone(), to, |room| {
                 let ours = queue.stamps.as_ref().filter(|_| *numbering != Numbering::Kernels);
@@ -391,15 +403,13 @@ impl Datagram {
             let at = self.realtime.received(real, now);
             each(Incoming::Error { error: &error, at });
         }
-        let with_header = self.kind == Kind::IcmpRaw && !self.v6;
+        let header = match self.kind {
+            Kind::IcmpRaw if !self.v6 => Header::ThenIcmp,
+            Kind::TcpRaw if !self.v6 => Header::ThenTcp,
+            _ => Header::None,
+        };
         for i in 0..count {
-            if let Some(received) = read(
-                &self.rx.slot(i),
-                with_header,
-                &self.realtime,
-                &self.interface,
-                now,
-            ) {
+            if let Some(received) = read(&self.rx.slot(i), header, &self.realtime, &self.interface, now) {
                 each(Incoming::Packet(&received));
             }
         }

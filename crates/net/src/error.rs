@@ -26,6 +26,15 @@ pub enum Error {
         /// What the operating system said to the last attempt.
         source: io::Error,
     },
+    /// Raw sockets may not be opened.
+    #[error(
+        "no permission for raw sockets, which half-open probes take: run `setcap cap_net_raw+ep` on the rping \
+         program, or run as root; a TCP connect (without --syn) takes no privilege"
+    )]
+    NoRawPermission {
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// No interface bears this name.
     #[error("no interface is called {name:?}")]
     NoSuchInterface {
@@ -67,7 +76,9 @@ impl Error {
     /// The operating system's error number behind it, where there is one.
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Error::Os { source, .. } | Error::NoIcmpPermission { source } => source.raw_os_error(),
+            Error::Os { source, .. }
+            | Error::NoIcmpPermission { source }
+            | Error::NoRawPermission { source } => source.raw_os_error(),
             Error::NoSuchInterface { .. } | Error::Unsupported { .. } => None,
         }
     }

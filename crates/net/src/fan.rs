@@ -4,12 +4,13 @@
 //! Packets to a neighbour that does not resolve wait in the socket's buffer for three seconds, and a few hundred fill it: then
 //! the socket refuses everything, loopback included. So first contacts go by a socket of their own.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rping_engine::{Departure, Drained, Left, Outgoing, SeqRef, TargetId, Timestamp, BATCH};
 
 use crate::datagram::{Datagram, Packet};
 use crate::incoming::{receive_from_any, Incoming};
+use crate::sources::Sources;
 use crate::targets::Targets;
 use crate::wait::Waiter;
 use crate::Result;
@@ -33,6 +34,8 @@ pub struct Slot<'a> {
     pub socket: usize,
     /// To whom.
     pub to: SocketAddr,
+    /// From which of this host's addresses, where [`Fan::leave_from`] said so.
+    pub from: Option<IpAddr>,
     /// Its place, as the last message left it.
     pub bytes: &'a mut [u8],
 }
@@ -47,6 +50,7 @@ pub struct Fan {
     bytes: Vec<u8>,
     length: usize,
     packets: Vec<Packet>,
+    sources: Option<Sources>,
 }
 
 impl Fan {
@@ -83,6 +87,7 @@ impl Fan {
             bytes: vec![0; batch * length],
             length,
             packets,
+            sources: None,
         })
     }
 
@@ -99,6 +104,11 @@ impl Fan {
     /// The targets, to note that one has answered or has not.
     pub fn targets_mut(&mut self) -> &mut Targets {
         &mut self.targets
+    }
+
+    /// Has each packet leave from the address that `sources` give its target.
+    pub fn leave_from(&mut self, sources: Sources) {
+        self.sources = Some(sources);
     }
 
     /// Lets `fill` prepare what stays the same in every message of a slot.
@@ -133,6 +143,7 @@ impl Fan {
             bytes,
             length,
             packets,
+            sources,
         } = self;
         let (Some(datagram), Some(role)) = (sockets.get_mut(socket), roles.get(socket)) else {
             return;
@@ -148,12 +159,14 @@ impl Fan {
             for (slot, out) in bytes.chunks_exact_mut(*length).zip(&mut mine) {
                 let start = packets.len() * *length;
                 let to = targets.get(out.target).map(|target| target.address);
+                let from = sources.as_ref().and_then(|sources| sources.of(out.target));
                 let used = to
                     .map_or(0, |to| {
                         write(
                             Slot {
                                 socket,
                                 to,
+                                from,
                                 bytes: slot,
                             },
                             out,
@@ -164,7 +177,7 @@ impl Fan {
                 packets.push(Packet {
                     bytes: start..start + used,
                     to,
-                    from: None,
+                    from: from.map(|from| (from, 0)),
                     tag: u64::from(out.target.0) << 32 | u64::from(out.seq.low32()),
                 });
             }

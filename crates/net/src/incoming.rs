@@ -27,7 +27,8 @@ pub struct Received<'a> {
     pub ttl: Option<u8>,
     /// The TOS byte or traffic class, where [`crate::Options::tell_destination`] asked for it.
     pub tos: Option<u8>,
-    /// The address that it was sent to and the interface it came in by, where [`crate::Options::tell_destination`] asked.
+    /// The address that it was sent to and the interface it came in by, where [`crate::Options::tell_destination`] asked;
+    /// of packets that come with an IPv4 header the address alone, with interface 0.
     pub to: Option<(IpAddr, u32)>,
     /// The payload, see [`crate::datagram::Kind`]; without an IP header.
     pub payload: &'a [u8],
@@ -58,10 +59,21 @@ pub enum Incoming<'a> {
     Packet(&'a Received<'a>),
 }
 
+/// What stands before a payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Header {
+    /// Nothing.
+    None,
+    /// An IPv4 header, before an ICMP message whose checksum nobody has verified.
+    ThenIcmp,
+    /// An IPv4 header, before a TCP segment.
+    ThenTcp,
+}
+
 /// `None` for what bears no address or no whole IPv4 header.
 pub(crate) fn read<'a>(
     slot: &Slot<'a>,
-    with_header: bool,
+    header: Header,
     realtime: &Realtime,
     interface: &InterfaceClock,
     now: Timestamp,
@@ -78,13 +90,16 @@ pub(crate) fn read<'a>(
         cut: slot.cut,
         damaged: false,
     };
-    if with_header {
+    if header != Header::None {
         // RFC 791 section 3.1: header length in words of four bytes; a raw socket's port is the protocol number.
         let words = usize::from(slot.bytes.first()? & 0x0f);
         received.ttl = Some(*slot.bytes.get(8)?);
         received.payload = slot.bytes.get(words * 4..)?;
-        received.damaged = !slot.cut && internet_checksum(received.payload) != 0;
+        received.damaged =
+            header == Header::ThenIcmp && !slot.cut && internet_checksum(received.payload) != 0;
         received.from.set_port(0);
+        let to: [u8; 4] = slot.bytes.get(16..20)?.try_into().ok()?;
+        received.to = Some((IpAddr::from(to), 0));
     }
     Some(received)
 }

@@ -109,6 +109,100 @@ impl Datagram {
     }
 }
 
+/// Which local TCP ports a raw socket hears of: those that equal `base` but for the bits of `free`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ports {
+    /// The bits that all have in common, the others zero.
+    pub base: u16,
+    /// The bits that differ.
+    pub free: u16,
+}
+
+impl Ports {
+    /// No port at all.
+    pub const NONE: Ports = Ports { base: 0, free: 0 };
+
+    /// Whether `port` is one of them.
+    pub const fn contain(self, port: u16) -> bool {
+        port & !self.free == self.base && port != 0
+    }
+
+    /// The lower and the upper half of them; of one port alone, that port and none.
+    pub const fn halves(self) -> (Ports, Ports) {
+        let free = self.free >> 1;
+        let lower = Ports {
+            base: self.base,
+            free,
+        };
+        if self.free == 0 {
+            return (lower, Ports::NONE);
+        }
+        let base = self.base | (self.free & !free);
+        (lower, Ports { base, free })
+    }
+}
+
+impl Datagram {
+    /// A raw TCP socket, which hears of segments to `ports` alone; takes CAP_NET_RAW. The kernel's TCP gets them too.
+    ///
+    /// # Errors
+    /// [`Error::NoRawPermission`] without that capability, else as [`Datagram::udp`].
+    pub fn tcp_raw(v6: bool, ports: Ports, options: &Options) -> Result<Datagram> {
+        let socket = match Socket::new(domain(v6), flags(Type::RAW), Some(Protocol::TCP)) {
+            Err(error) if refused(&error) => return Err(Error::NoRawPermission { source: error }),
+            other => other.map_err(Error::os("open a raw TCP socket"))?,
+        };
+        let op = |code: u32, k: u32, jt: u8, jf: u8| SockFilter::new(code as u16, jt, jf, k);
+        let program = [
+            header_length(v6),
+            op(libc::BPF_LD | libc::BPF_H | libc::BPF_IND, 2, 0, 0),
+            op(
+                libc::BPF_ALU | libc::BPF_AND | libc::BPF_K,
+                u32::from(!ports.free),
+                0,
+                0,
+            ),
+            op(
+                libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+                u32::from(ports.base),
+                0,
+                1,
+            ),
+            op(libc::BPF_RET | libc::BPF_K, 0x4_0000, 0, 0),
+            op(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        ];
+        socket
+            .attach_filter(&program)
+            .map_err(Error::os("filter TCP segments"))?;
+        prepare(&socket, v6, options)?;
+        if v6 {
+            // RFC 3542 section 3.1: the kernel puts in and verifies the checksum at this offset.
+            sys::set(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_CHECKSUM, &16i32)
+                .map_err(Error::os("have the TCP checksum computed"))?;
+        }
+        if let Some(source) = options.source {
+            bind(
+                &socket,
+                v6,
+                Some(keep_scope(SocketAddr::new(source.ip(), 0), Some(source))),
+            )?;
+        }
+        let mut datagram = Datagram::new(socket, Kind::TcpRaw, v6, options);
+        datagram.discard_waiting();
+        Ok(datagram)
+    }
+}
+
+/// X = length of the IPv4 header, which a raw socket gets too; 0 for IPv6, where it does not.
+fn header_length(v6: bool) -> SockFilter {
+    let code = if v6 {
+        libc::BPF_LDX | libc::BPF_IMM
+    } else {
+        libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH
+    };
+    SockFilter::new(code as u16, 0, 0, 0)
+}
+
 fn refused(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -220,12 +314,7 @@ fn filter(socket: &Socket, v6: bool, ids: Identifiers) -> Result<()> {
     let (base, mask) = (u32::from(ids.base & ids.mask), u32::from(ids.mask));
     let reply = if v6 { ECHO_REPLY_6 } else { ECHO_REPLY };
     let program = [
-        // X = length of the IPv4 header, which such a socket gets too; 0 for IPv6, where it does not.
-        if v6 {
-            op(libc::BPF_LDX | libc::BPF_IMM, 0, 0, 0)
-        } else {
-            op(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0, 0, 0)
-        },
+        header_length(v6),
         op(libc::BPF_LD | libc::BPF_B | libc::BPF_IND, 0, 0, 0),
         op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, reply, 0, 4),
         op(libc::BPF_LD | libc::BPF_H | libc::BPF_IND, 4, 0, 0),

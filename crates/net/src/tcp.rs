@@ -4,9 +4,11 @@
 //! ([`TcpInfo::rtt`]), however long the program then takes to notice.
 
 mod counters;
+mod reserve;
 mod watch;
 
 pub use counters::retransmit_failures;
+pub use reserve::Reserved;
 pub use watch::{Ready, Watch};
 
 use std::io;

@@ -84,6 +84,9 @@ pub(crate) struct TcpArgs {
         help_heading = "What is sent"
     )]
     pub(crate) close: Option<CloseWord>,
+    /// Half-open: a SYN of our own, whose answer is reset; no connection is made. Needs root or CAP_NET_RAW
+    #[arg(long, conflicts_with = "close", help_heading = "What is sent")]
+    pub(crate) syn: bool,
 }
 
 #[derive(Args, Debug)]

@@ -135,7 +135,17 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         ),
         Command::Tcp(args) => {
             let close = args.close.map(Into::into).unwrap_or_default();
-            probe(Kind::Tcp, args.probe).map(|(request, output)| (Request { close, ..request }, output))
+            let syn = args.syn;
+            probe(Kind::Tcp, args.probe).map(|(request, output)| {
+                (
+                    Request {
+                        close,
+                        syn,
+                        ..request
+                    },
+                    output,
+                )
+            })
         }
     }?;
     request.check()?;

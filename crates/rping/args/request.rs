@@ -92,6 +92,8 @@ pub struct Request {
     pub close: Close,
     /// Tell the local port of each TCP connection.
     pub local_ports: bool,
+    /// TCP: half-open probes.
+    pub syn: bool,
     /// What the run must amount to.
     pub assertions: Vec<Assertion>,
 }
@@ -124,6 +126,7 @@ impl Request {
             all_addresses: false,
             close: Close::default(),
             local_ports: false,
+            syn: false,
             assertions: Vec::new(),
         }
     }
@@ -242,6 +245,9 @@ impl Request {
                 ));
             }
         }
+        if self.syn && self.kind != Kind::Tcp {
+            return refuse("--syn: only TCP has a handshake to begin");
+        }
         if self.kind != Kind::Tcp && self.close != Close::default() {
             return refuse("--close: only TCP has connections to end");
         }
@@ -346,6 +352,7 @@ impl Request {
             broadcast: self.broadcast,
             close: self.close,
             local_ports: self.local_ports,
+            syn: self.syn,
             assertions: self.assertions,
             notes,
         })
@@ -434,7 +441,7 @@ impl Request {
             Pace::WhenSettled | Pace::Window(_) => true,
             Pace::Every(interval) => interval < FLOOD,
         };
-        let raw = matches!(self.kind, Kind::Icmp | Kind::Arp);
+        let raw = matches!(self.kind, Kind::Icmp | Kind::Arp) || self.syn;
         if local.root || !local.elevated || !flood || !raw {
             return Ok(());
         }

@@ -137,6 +137,7 @@ fn what_makes_a_sweep_or_a_flood_reaches_the_job() {
     assert_eq!(job("icmp h g --flood").max_rate, None);
     assert_eq!(job("icmp h g --flood --max-rate 7").max_rate, Some(7.0));
     assert_eq!(job("icmp h --pacing auto").pacing, None);
+    assert!(job("tcp h:1 --syn").syn && !job("tcp h:1").syn);
     for (line, word) in [
         ("icmp h --flood -i 1", "--flood"),
         ("icmp h --flood --in-flight 2", "--flood"),
@@ -147,6 +148,8 @@ fn what_makes_a_sweep_or_a_flood_reaches_the_job() {
         ("icmp h --retries -1", "--retries"),
         ("icmp h --in-order --seed 1", "--in-order"),
         ("icmp h --pacing fast", "--pacing"),
+        ("icmp h --syn", "--syn"),
+        ("tcp h:1 --syn --close fin", "--syn"),
     ] {
         let said = refused(line);
         assert!(said.contains(word), "{line}: {said}");

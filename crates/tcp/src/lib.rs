@@ -9,9 +9,11 @@
 mod blame;
 mod gate;
 mod probe;
+mod syn;
 
 pub use probe::TcpProbe;
 pub use rping_net::tcp::Close;
+pub use syn::SynProbe;
 
 /// What ends a run of TCP probes.
 #[derive(Debug, thiserror::Error)]

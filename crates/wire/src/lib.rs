@@ -6,13 +6,15 @@
 //! - [`stamp`]: RFC 8762's test packets, both modes and both ends, and RFC 8972's TLVs;
 //! - [`probe_payload`]: what ICMP and UDP echo probes carry, and what became of it on the way;
 //! - [`iperf`]: the bytes around iperf3's JSON;
-//! - [`quoted`]: the packet that an ICMP error quotes.
+//! - [`quoted`]: the packet that an ICMP error quotes;
+//! - [`syn`]: a TCP handshake's first segment and the two that answer it.
 #![forbid(unsafe_code)]
 
 pub mod iperf;
 pub mod probe_payload;
 pub mod quoted;
 pub mod stamp;
+pub mod syn;
 
 /// Why bytes are not what they were taken for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -18,6 +18,11 @@ pub(super) fn of(job: &Job, style: Style) -> String {
             counted(many.len() as u64, "target", "targets")
         ),
     };
+    let what = if job.syn {
+        what.replacen("TCP connect", "Half-open TCP", 1)
+    } else {
+        what
+    };
     let mut how = Vec::new();
     if let Some(size) = payload_size(job) {
         how.push(format!("{size} bytes"));

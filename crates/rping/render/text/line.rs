@@ -47,6 +47,7 @@ pub(super) fn settled(
             ..
         } => {
             match job.kind {
+                Kind::Tcp if job.syn => write!(out, "open: {to}: seq={seq}")?,
                 Kind::Tcp => write!(out, "connected to {to}: seq={seq}")?,
                 _ => write!(out, "reply from {}: seq={seq}", answerer(&to, target, *from))?,
             }

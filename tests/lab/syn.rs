@@ -1,0 +1,138 @@
+//! Half-open probes against real stacks.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use rping_lab::{require_root, Acceptor, Lab, Pair};
+use serde_json::Value;
+
+use crate::support::{count, finish, rping};
+
+/// Every address of both families.
+fn any(port: u16) -> SocketAddr {
+    (Ipv6Addr::UNSPECIFIED, port).into()
+}
+
+fn by_port(document: &Value, port: u64) -> &Value {
+    let targets = document["targets"].as_array().expect("an array of targets");
+    targets
+        .iter()
+        .find(|target| target["port"].as_u64() == Some(port))
+        .unwrap_or_else(|| panic!("no port {port} in {document:#}"))
+}
+
+#[test]
+fn a_syn_tells_open_closed_filtered_and_rejected_apart_and_leaves_no_connection() {
+    if !require_root("a_syn_tells_open_closed_filtered_and_rejected_apart_and_leaves_no_connection") {
+        return;
+    }
+    let lab = Lab::pair();
+    let listens = Acceptor::start(&lab.server, any(445));
+    lab.server.nft(
+        "table inet f {
+            chain in {
+                type filter hook input priority 0
+                tcp dport 81 drop
+                tcp dport 82 reject with icmpx type admin-prohibited
+            }
+        }",
+    );
+    for host in [Pair::SERVER_V4.to_string(), format!("[{}]", Pair::SERVER_V6)] {
+        let target = format!("{host}:80-82,445");
+        let args = [
+            "tcp", "--syn", &target, "-n", "20", "-i", "10ms", "-W", "300ms", "-o", "json",
+        ];
+        let document = rping(&lab.client, &args).json();
+        let outcome = |port, outcome| count(by_port(&document, port), outcome);
+        assert_eq!(outcome(445, "received"), 20, "{host}: {document:#}");
+        assert_eq!(outcome(80, "rejected"), 20, "{host}: {document:#}");
+        assert_eq!(outcome(81, "lost"), 20, "{host}: {document:#}");
+        assert_eq!(outcome(82, "rejected"), 20, "{host}: {document:#}");
+        assert_eq!(by_port(&document, 80)["reasons"]["port_closed"], 20);
+        assert_eq!(by_port(&document, 82)["reasons"]["admin_prohibited"], 20);
+        assert_eq!(document["instrument"]["timestamps"]["tx"], "kernel");
+        assert_eq!(document["instrument"]["timestamps"]["rx"], "kernel");
+        assert_eq!(count(by_port(&document, 445), "unexpected"), 0);
+    }
+    assert_eq!(listens.accepted(), 0, "no connection came of it");
+}
+
+#[test]
+fn on_loopback_a_syn_finds_the_listener_and_the_closed_port() {
+    if !require_root("on_loopback_a_syn_finds_the_listener_and_the_closed_port") {
+        return;
+    }
+    let lab = Lab::pair();
+    let _listens = Acceptor::start(&lab.client, any(445));
+    let run = rping(
+        &lab.client,
+        &[
+            "tcp",
+            "--syn",
+            "127.0.0.1:444-445",
+            "[::1]:444",
+            "-n",
+            "3",
+            "-i",
+            "0",
+            "-o",
+            "json",
+        ],
+    );
+    let document = run.json();
+    assert_eq!(count(&document["totals"], "received"), 3, "{document:#}");
+    assert_eq!(count(&document["totals"], "rejected"), 6, "{document:#}");
+}
+
+#[test]
+fn a_sweep_of_syns_over_many_neighbours_misses_none() {
+    if !require_root("a_sweep_of_syns_over_many_neighbours_misses_none") {
+        return;
+    }
+    let lab = Lab::on_link(512);
+    let target = format!("{}:445", lab.cidr());
+    let run = rping(
+        &lab.client,
+        &[
+            "tcp",
+            "--syn",
+            &target,
+            "-n",
+            "1",
+            "-W",
+            "500ms",
+            "--max-rate",
+            "0",
+            "-o",
+            "json",
+        ],
+    );
+    let document = run.json();
+    assert_eq!(
+        count(&document["totals"], "rejected"),
+        256,
+        "{:#}",
+        document["totals"]
+    );
+    assert_eq!(
+        count(&document["totals"], "not_sent"),
+        256,
+        "nobody has the others"
+    );
+}
+
+#[test]
+fn without_the_right_to_raw_sockets_the_remedy_is_said() {
+    if !require_root("without_the_right_to_raw_sockets_the_remedy_is_said") {
+        return;
+    }
+    let lab = Lab::pair();
+    let mut unprivileged = lab.client.unprivileged(env!("CARGO_BIN_EXE_rping"));
+    unprivileged.args(["tcp", "--syn", "127.0.0.1:1", "-n", "1"]);
+    let run = finish(&mut unprivileged);
+    assert_eq!(run.status, Some(2), "{run:?}");
+    assert!(
+        run.stderr.contains("cap_net_raw") && run.stderr.contains("root"),
+        "{run:?}"
+    );
+    assert_eq!(run.stderr.trim().lines().count(), 1, "{run:?}");
+}
