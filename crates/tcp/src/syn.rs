@@ -148,9 +148,7 @@ fn judge(marks: Marks, targets: &Targets, received: &Received<'_>) -> Option<(Ta
         // Several targets may be one address and port: the cookie tells whose probe it was.
         marks.find(target, segment.destination, segment.answers).is_some()
     });
-    let Some(target) = target.or_else(|| targets.at(from).next()) else {
-        return None;
-    };
+    let target = target.or_else(|| targets.at(from).next())?;
     if let Some((to, _)) = received.to {
         if !syn::is_sound(received.payload, received.from.ip(), to) {
             return Some((target, Event::Corrupt));
