@@ -37,6 +37,8 @@ pub(crate) struct Slot<'a> {
     pub(crate) name_length: usize,
     pub(crate) control: &'a [u8],
     pub(crate) bytes: &'a [u8],
+    /// How long it was; beyond the buffer only where `MSG_TRUNC` asked for the whole.
+    pub(crate) length: usize,
     /// It was longer than the buffer.
     pub(crate) cut: bool,
 }
@@ -134,6 +136,7 @@ impl RxBatch {
             name_length: header.msg_hdr.msg_namelen as usize,
             control,
             bytes: &self.bytes[start..start + length],
+            length: header.msg_len as usize,
             cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         }
     }
@@ -236,8 +239,14 @@ impl Filled<'_> {
         }
     }
 
-    /// Sends the datagrams from number `first` on; returns how many went, or why the first of them did not.
+    /// Sends the datagrams from number `first` on, without waiting; returns how many went, or why the first of them did
+    /// not.
     pub(crate) fn send(&mut self, fd: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
+        self.send_with(fd, first, libc::MSG_DONTWAIT)
+    }
+
+    /// The same with these flags.
+    pub(crate) fn send_with(&mut self, fd: BorrowedFd<'_>, first: usize, flags: i32) -> io::Result<usize> {
         let Some(headers) = self.batch.headers.get_mut(first..self.batch.filled) else {
             return Ok(0);
         };
@@ -249,7 +258,7 @@ impl Filled<'_> {
                     fd.as_raw_fd(),
                     headers.as_mut_ptr(),
                     headers.len() as libc::c_uint,
-                    libc::MSG_DONTWAIT as _,
+                    flags as _,
                 )
             }
         })

@@ -6,6 +6,7 @@
 mod address;
 mod batch;
 pub mod bpf;
+pub mod bulk;
 pub mod caps;
 pub mod clock;
 mod cmsg;

@@ -109,6 +109,12 @@ pub fn path_mtu(to: SocketAddr) -> Option<u32> {
 impl Options {
     /// Applies everything but the bind to a socket of this family.
     pub(crate) fn apply(&self, socket: &socket2::Socket, v6: bool) -> Result<()> {
+        self.apply_but_buffer(socket, v6)?;
+        receive_buffer(socket, self.receive_buffer)
+    }
+
+    /// Applies everything but the bind and the receive buffer.
+    pub(crate) fn apply_but_buffer(&self, socket: &socket2::Socket, v6: bool) -> Result<()> {
         let fd = socket.as_fd();
         if v6 {
             self.apply_six(fd)?;
@@ -126,10 +132,7 @@ impl Options {
         if self.broadcast {
             socket.set_broadcast(true).map_err(Error::os("allow broadcast"))?;
         }
-        let size = i32::try_from(self.receive_buffer).unwrap_or(i32::MAX);
-        sys::set(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &size)
-            .or_else(|_| sys::set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &size))
-            .map_err(Error::os("set the receive buffer"))
+        Ok(())
     }
 
     fn apply_four(&self, fd: BorrowedFd<'_>) -> Result<()> {
@@ -188,6 +191,14 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// A receive buffer of this many bytes, beyond the system's limit where privileges allow, else up to it.
+pub(crate) fn receive_buffer(socket: &socket2::Socket, bytes: usize) -> Result<()> {
+    let (fd, size) = (socket.as_fd(), i32::try_from(bytes).unwrap_or(i32::MAX));
+    sys::set(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &size)
+        .or_else(|_| sys::set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &size))
+        .map_err(Error::os("set the receive buffer"))
 }
 
 /// Until a socket of the group is connected it would get its share of everybody's packets: the program that chooses

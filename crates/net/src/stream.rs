@@ -133,6 +133,17 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
     )
 }
 
+/// Has the kernel ask the other side whether it is still there: one that has vanished without a word ends the connection
+/// within half a minute.
+pub fn keep_alive<S: AsFd>(stream: &S) {
+    let often = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    // Where it cannot be had, other time limits hold.
+    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&often);
+}
+
 /// Applies what a peer asked for to a connection that it opened: congestion control and DSCP. What cannot be had is
 /// left as it is.
 pub fn oblige(stream: &TcpStream, congestion: Option<&str>, tos: Option<u8>) {

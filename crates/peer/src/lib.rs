@@ -3,6 +3,7 @@
 
 mod answers;
 pub mod auth;
+pub mod beside;
 mod claims;
 mod echo;
 pub mod iperf;

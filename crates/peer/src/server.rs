@@ -421,6 +421,7 @@ async fn test(stream: TcpStream, from: SocketAddr, port: u16, cookie: Cookie, sh
         limits: shared.limits.clone(),
         claims: shared.claims.clone(),
         port,
+        spare: shared.tests.spare(),
     };
     let ended = serve(stream, client, streams, &place).await;
     match ended {

@@ -181,7 +181,7 @@ impl Observer for Seen {
 
 fn run(client: &Client) -> (Outcome, Vec<Interval>) {
     let mut seen = Seen::default();
-    let outcome = client.run(&mut seen, &Notify::new()).unwrap();
+    let outcome = client.run(client.prepare(), &mut seen, &Notify::new()).unwrap();
     assert_eq!(outcome.failure, None, "{outcome:#?}");
     (outcome, seen.0)
 }

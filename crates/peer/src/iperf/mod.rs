@@ -5,15 +5,17 @@
 
 pub(crate) mod client;
 mod control;
+mod counting;
 mod mover;
 mod params;
 mod results;
 pub(crate) mod server;
+mod spare;
 mod tally;
 mod udp;
 mod watch;
 
-pub use client::{Client, End, Interval, Observer, Outcome, Side};
+pub use client::{Client, End, Interval, Lateness, Observer, Outcome, Prepared, Side};
 pub use params::{Parameters, Protocol};
 pub use results::{Results, StreamResult};
 pub use tally::Figures;
@@ -58,6 +60,9 @@ pub enum Error {
     /// The other side was ended.
     #[error("the other side was stopped")]
     Terminated,
+    /// The person had enough before any data flowed.
+    #[error("interrupted before any data flowed")]
+    Stopped,
     /// There is no thread, descriptor or the like to be had.
     #[error("{what}: {source}")]
     Local {

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use rping_engine::Timestamp;
 use rping_net::usage::CpuTime;
-use rping_net::{stream, wait, Clock, Datagram};
+use rping_net::{stream, Clock, Pacing, Waiter};
+use rping_stats::Histogram;
 use rping_wire::iperf::DatagramHeader;
 
 use super::params::{Parameters, Protocol};
 use super::tally::{Budget, Figures, Tally};
+use super::udp::Datagrams;
 use super::{udp, Error};
 
 /// How long a thread may block before it looks whether it is to end.
@@ -33,7 +35,7 @@ pub(crate) struct Early {
 #[derive(Debug)]
 pub(crate) enum Carrier {
     Tcp(TcpStream),
-    Udp(Box<Datagram>, Vec<Early>),
+    Udp(Box<Datagrams>),
 }
 
 /// A stream whose data is being moved by a thread of its own.
@@ -42,7 +44,9 @@ pub(crate) struct Mover {
     pub(crate) tally: Arc<Tally>,
     /// Whether this side sends on it.
     pub(crate) sends: bool,
-    thread: Option<JoinHandle<CpuTime>>,
+    /// How it kept its schedule, once it has ended.
+    pub(crate) schedule: Option<Schedule>,
+    thread: Option<JoinHandle<(CpuTime, Option<Schedule>)>>,
     /// Another handle to the TCP connection, to ask the kernel about it and to end it.
     tcp: Option<TcpStream>,
 }
@@ -62,19 +66,25 @@ impl Mover {
         let (theirs, parameters, budget) = (Arc::clone(&tally), Arc::clone(parameters), budget.clone());
         let tcp = match &carrier {
             Carrier::Tcp(stream) => Some(stream.try_clone().map_err(local("duplicate a connection"))?),
-            Carrier::Udp(..) => None,
+            Carrier::Udp(_) => None,
         };
         let work = move || {
             let before = CpuTime::of_thread();
-            match (carrier, sends) {
-                (Carrier::Tcp(stream), true) => send(stream, &parameters, &theirs, &budget),
-                (Carrier::Tcp(stream), false) => receive(stream, &parameters, &theirs),
-                (Carrier::Udp(socket, _), true) => udp::send(*socket, &parameters, &theirs, &budget),
-                (Carrier::Udp(socket, early), false) => udp::receive(*socket, &early, &parameters, &theirs),
-            }
+            let schedule = match (carrier, sends) {
+                (Carrier::Tcp(stream), true) => Some(send(stream, &parameters, &theirs, &budget)),
+                (Carrier::Tcp(stream), false) => {
+                    receive(stream, &parameters, &theirs);
+                    None
+                }
+                (Carrier::Udp(datagrams), true) => Some(udp::send(*datagrams, &parameters, &theirs, &budget)),
+                (Carrier::Udp(datagrams), false) => {
+                    udp::receive(*datagrams, &parameters, &theirs);
+                    None
+                }
+            };
             theirs.set_done();
             budget.news.notify_one();
-            CpuTime::of_thread().since(before)
+            (CpuTime::of_thread().since(before), schedule)
         };
         let thread = std::thread::Builder::new()
             .name("rping-stream".into())
@@ -83,6 +93,7 @@ impl Mover {
         Ok(Mover {
             tally,
             sends,
+            schedule: None,
             thread: Some(thread),
             tcp,
         })
@@ -112,9 +123,13 @@ impl Mover {
             shut();
         }
         // A thread that panicked has told so on standard error; its processor time is lost.
-        let cpu = self.thread.take().and_then(|thread| thread.join().ok());
+        let ended = self.thread.take().and_then(|thread| thread.join().ok());
         shut();
-        cpu.unwrap_or_default()
+        let Some((cpu, schedule)) = ended else {
+            return CpuTime::default();
+        };
+        self.schedule = schedule;
+        cpu
     }
 }
 
@@ -128,10 +143,70 @@ fn local(what: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Local { what, source }
 }
 
-/// When the message after `bytes` is due at this rate; `None` when nothing paces it.
-pub(crate) fn due(start: Timestamp, bytes: u64, bits_per_second: u64) -> Option<Timestamp> {
-    let nanos = (u128::from(bytes) * 8 * 1_000_000_000).checked_div(u128::from(bits_per_second))?;
-    Some(start.plus(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))))
+/// When a sender's bytes are due, and how well it kept to that. The instants are absolute: lateness does not add up.
+#[derive(Clone, Debug)]
+pub(crate) struct Schedule {
+    start: Timestamp,
+    bits_per_second: u64,
+    /// By how much each message left after it was due, nanoseconds; empty where nothing paces it.
+    pub(crate) lateness: Histogram,
+    pub(crate) latest: u64,
+    /// By how much the schedule was moved, because this host (or a full network) held the sender up for longer than
+    /// is caught up.
+    pub(crate) skipped: Duration,
+}
+
+/// What was missed by no more than this is caught up; what is beyond is left out: nothing goes in one long burst.
+const CATCH_UP: Duration = Duration::from_millis(100);
+
+impl Schedule {
+    /// `bits_per_second` from `start` on; 0: nothing is ever due at an instant of its own.
+    pub(crate) fn new(bits_per_second: u64, start: Timestamp) -> Schedule {
+        Schedule {
+            start,
+            bits_per_second,
+            lateness: Histogram::new(),
+            latest: 0,
+            skipped: Duration::ZERO,
+        }
+    }
+
+    /// When the message after `bytes` is due; `None` when nothing paces it.
+    pub(crate) fn due(&self, bytes: u64) -> Option<Timestamp> {
+        let bits = u128::from(bytes) * 8 * 1_000_000_000;
+        let nanos = bits.checked_div(u128::from(self.bits_per_second))?;
+        Some(
+            self.start
+                .plus(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))),
+        )
+    }
+
+    /// The message after `bytes` leaves now.
+    pub(crate) fn left(&mut self, bytes: u64, now: Timestamp) {
+        if let Some(due) = self.due(bytes) {
+            let late = now.nanos_since(due);
+            self.lateness.record(late);
+            self.latest = self.latest.max(late);
+        }
+    }
+
+    /// Moves the schedule where the message after `bytes` is too late to be caught up.
+    pub(crate) fn catch_up(&mut self, bytes: u64, now: Timestamp) {
+        let late = self.due(bytes).map_or(Duration::ZERO, |due| now.since(due));
+        if late > CATCH_UP {
+            self.start = self.start.plus(late);
+            self.skipped = self.skipped.saturating_add(late);
+        }
+    }
+
+    /// Both senders' together; of the times skipped the longer.
+    #[must_use]
+    pub(crate) fn plus(mut self, other: Schedule) -> Schedule {
+        self.lateness.merge(&other.lateness);
+        self.latest = self.latest.max(other.latest);
+        self.skipped = self.skipped.max(other.skipped);
+        self
+    }
 }
 
 /// Bytes handed to the kernel in one call where nothing paces them, taken from it in one, and by which a sleeping
@@ -141,48 +216,75 @@ const WRITE: usize = 512 << 10;
 const READ: usize = 512 << 10;
 const WAKE: usize = 256 << 10;
 
-fn send(mut stream: TcpStream, parameters: &Parameters, tally: &Tally, budget: &Budget) {
+/// A paced sender writes about this long's worth at once, so that a long message is no burst.
+const PIECE: Duration = Duration::from_millis(1);
+/// And no less than that, unless the message is shorter.
+const PIECE_LEAST: usize = 1448;
+
+fn send(mut stream: TcpStream, parameters: &Parameters, tally: &Tally, budget: &Budget) -> Schedule {
+    let mut schedule = Schedule::new(parameters.bandwidth, Clock.now());
     if stream.set_write_timeout(Some(LOOK)).is_err() {
-        return;
+        return schedule;
     }
-    let length = parameters.length;
-    let most = match parameters.bandwidth {
-        0 => (WRITE / length).max(1),
-        _ => 1,
+    let (length, bits) = (parameters.length, parameters.bandwidth);
+    let (most, piece) = match bits {
+        0 => ((WRITE / length).max(1), usize::MAX),
+        _ => {
+            let worth = u128::from(bits) * PIECE.as_nanos() / 8_000_000_000;
+            let worth = usize::try_from(worth).unwrap_or(usize::MAX);
+            (1, worth.max(PIECE_LEAST).min(length))
+        }
     };
     let messages = vec![0x5a; most * length];
     let mut figures = Figures::default();
-    let start = Clock.now();
+    let mut waiter = Waiter::new(Pacing::choose(bits as f64 / 8.0 / piece.min(length) as f64));
     'messages: while !tally.is_stopped() {
         let count = (0..most).take_while(|_| budget.take(length)).count();
         if count == 0 {
             break;
         }
-        while let Some(due) = due(start, figures.bytes, parameters.bandwidth) {
-            let now = Clock.now();
-            if now >= due {
-                break;
-            }
-            if tally.is_stopped() {
-                break 'messages;
-            }
-            wait::sleep(due.since(now).min(LOOK));
-        }
         let mut rest = &messages[..count * length];
         while !rest.is_empty() {
-            match stream.write(rest) {
-                Ok(0) => break 'messages,
-                Ok(count) => {
-                    rest = &rest[count..];
-                    figures.bytes += count as u64;
-                    tally.write(&figures, Clock.now());
-                }
-                Err(error) if is_patience(&error) => {
-                    if tally.is_stopped() {
-                        break 'messages;
+            if bits > 0 && !wait_for(&mut schedule, figures.bytes, &mut waiter, tally) {
+                break 'messages;
+            }
+            let mut part = &rest[..rest.len().min(piece)];
+            while !part.is_empty() {
+                match stream.write(part) {
+                    Ok(0) => break 'messages,
+                    Ok(count) => {
+                        (part, rest) = (&part[count..], &rest[count..]);
+                        figures.bytes += count as u64;
+                        tally.write(&figures, Clock.now());
                     }
+                    Err(error) if is_patience(&error) => {
+                        if tally.is_stopped() {
+                            break 'messages;
+                        }
+                    }
+                    Err(_) => break 'messages,
                 }
-                Err(_) => break 'messages,
+            }
+        }
+    }
+    schedule
+}
+
+/// Waits until the bytes after these are due; `false` when the sender is to end meanwhile.
+fn wait_for(schedule: &mut Schedule, bytes: u64, waiter: &mut Waiter, tally: &Tally) -> bool {
+    loop {
+        let now = Clock.now();
+        match schedule.due(bytes) {
+            Some(due) if due > now => {
+                if tally.is_stopped() {
+                    return false;
+                }
+                waiter.wait(&[], due.min(now.plus(LOOK)));
+            }
+            _ => {
+                schedule.catch_up(bytes, now);
+                schedule.left(bytes, now);
+                return true;
             }
         }
     }
@@ -240,8 +342,22 @@ mod tests {
     #[test]
     fn the_schedule_is_absolute_and_survives_every_extreme() {
         let start = Timestamp::from_nanos(5);
-        assert_eq!(due(start, 125, 1000), Some(Timestamp::from_nanos(1_000_000_005)));
-        assert_eq!(due(start, 1, 0), None);
-        assert!(due(start, u64::MAX, 1).is_some());
+        let of = |bits| Schedule::new(bits, start);
+        assert_eq!(of(1000).due(125), Some(Timestamp::from_nanos(1_000_000_005)));
+        assert_eq!(of(0).due(1), None);
+        assert!(of(1).due(u64::MAX).is_some());
+    }
+
+    #[test]
+    fn a_short_stall_is_caught_up_and_a_long_one_is_left_out() {
+        let mut schedule = Schedule::new(8_000, Timestamp::ZERO);
+        let at = |millis: u64| Timestamp::from_nanos(millis * 1_000_000);
+        schedule.catch_up(1, at(51));
+        assert_eq!(schedule.due(1), Some(at(1)));
+        schedule.left(1, at(51));
+        schedule.catch_up(2, at(502));
+        assert_eq!(schedule.due(2), Some(at(502)));
+        assert_eq!(schedule.skipped, Duration::from_millis(500));
+        assert_eq!((schedule.lateness.len(), schedule.latest), (1, 50_000_000));
     }
 }

@@ -46,6 +46,10 @@ pub struct Parameters {
     pub wide_counters: bool,
     /// Receivers drop the payload in the kernel, without reading it.
     pub skip_receive_copy: bool,
+    /// Senders hand the kernel many datagrams in one piece, to be cut by it or by the network card (UDP).
+    pub segments: bool,
+    /// Receivers take what came together in one piece (UDP).
+    pub coalesces: bool,
 }
 
 /// The most streams in each direction: iperf3's own limit.
@@ -77,6 +81,8 @@ impl Default for Parameters {
             congestion: None,
             wide_counters: false,
             skip_receive_copy: false,
+            segments: false,
+            coalesces: false,
         }
     }
 }
@@ -110,6 +116,15 @@ impl Parameters {
             if on {
                 set(key, json!(1));
             }
+        }
+        if self.segments || self.coalesces {
+            // As 3.21 and later: the longest piece that is cut, and that is put together.
+            let piece = DATAGRAM_MOST / self.length.max(1) * self.length;
+            set("gso", json!(u8::from(self.segments)));
+            set("gso_dg_size", json!(self.length));
+            set("gso_bf_size", json!(piece));
+            set("gro", json!(u8::from(self.coalesces)));
+            set("gro_bf_size", json!(65_535));
         }
         if let Some(mss) = self.mss {
             set("MSS", json!(mss));
@@ -189,7 +204,16 @@ impl Parameters {
             congestion: text("congestion").filter(|name| name.len() <= 15),
             wide_counters,
             skip_receive_copy: flag("skip_rx_copy"),
+            segments: protocol == Protocol::Udp && flag("gso"),
+            coalesces: protocol == Protocol::Udp && flag("gro"),
         })
+    }
+
+    /// The time between two messages of a stream at its rate; zero where nothing paces it.
+    pub fn period(&self) -> std::time::Duration {
+        let bits = self.length as u128 * 8 * 1_000_000_000;
+        let nanos = bits.checked_div(self.bandwidth.into()).unwrap_or(0);
+        std::time::Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     /// How many streams there are in all.
@@ -239,6 +263,8 @@ mod tests {
             tos: Some(184),
             congestion: Some("reno".into()),
             wide_counters: true,
+            segments: true,
+            coalesces: true,
             ..Parameters::default()
         };
         assert_eq!(Parameters::parse(&parameters.to_json()), Ok(parameters.clone()));

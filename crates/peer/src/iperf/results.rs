@@ -2,6 +2,11 @@
 
 use serde_json::{json, Value};
 
+/// Keys that iperf3 does not have and does not look at: what its results leave unsaid.
+const REORDERED: &str = "rping_reordered";
+const DROPPED: &str = "rping_dropped";
+const DISCARDS: &str = "rping_discards";
+
 /// One stream, as one side saw it.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct StreamResult {
@@ -21,6 +26,10 @@ pub struct StreamResult {
     pub omitted_errors: Option<i64>,
     /// Of `packets`, those of the start-up phase.
     pub omitted_packets: Option<u64>,
+    /// Datagrams that came out of order; `None` from iperf3, whose results do not say.
+    pub reordered: Option<u64>,
+    /// Datagrams that the receiving host dropped itself; `None` from iperf3.
+    pub dropped: Option<u64>,
     /// When it began, seconds on the writer's clock.
     pub start: f64,
     /// When it ended.
@@ -36,6 +45,8 @@ pub struct Results {
     pub has_retransmits: bool,
     /// The congestion control in use.
     pub congestion: Option<String>,
+    /// Whether this side received without reading the payload; `None` from iperf3, which does not say.
+    pub discards: Option<bool>,
     /// Its streams.
     pub streams: Vec<StreamResult>,
 }
@@ -58,6 +69,9 @@ impl Results {
         if let (Some(name), Value::Object(all)) = (&self.congestion, &mut all) {
             all.insert("congestion_used".to_owned(), json!(name));
         }
+        if let (Some(discards), Value::Object(all)) = (self.discards, &mut all) {
+            all.insert(DISCARDS.to_owned(), json!(discards));
+        }
         all.to_string().into_bytes()
     }
 
@@ -79,6 +93,7 @@ impl Results {
                 .get("congestion_used")
                 .and_then(Value::as_str)
                 .map(|name| name.chars().take(32).collect()),
+            discards: all.get(DISCARDS).and_then(Value::as_bool),
             streams: streams.iter().map(StreamResult::parse).collect(),
         })
     }
@@ -101,6 +116,14 @@ impl StreamResult {
             "start_time": self.start,
             "end_time": self.end,
         });
+        if let Value::Object(all) = &mut all {
+            let ours = [(REORDERED, self.reordered), (DROPPED, self.dropped)];
+            ours.into_iter()
+                .filter_map(|(key, count)| Some((key, count?)))
+                .for_each(|(key, count)| {
+                    all.insert(key.to_owned(), json!(count));
+                });
+        }
         // Both or neither: a client of 3.14 and later wants both.
         if let (Some(errors), Some(packets), Value::Object(all)) =
             (self.omitted_errors, self.omitted_packets, &mut all)
@@ -113,7 +136,10 @@ impl StreamResult {
 
     fn parse(value: &Value) -> StreamResult {
         // 3.12 writes −1 as 2^64 − 1: as a floating number it is beyond every count.
-        let count = |key: &str| Some(float(value, key)).filter(|x| (0.0..9e18).contains(x));
+        let count = |key: &str| {
+            let there = value.get(key).and_then(Value::as_f64);
+            there.filter(|x| (0.0..9e18).contains(x))
+        };
         let whole = |key: &str| count(key).unwrap_or(0.0) as u64;
         StreamResult {
             id: whole("id"),
@@ -128,6 +154,8 @@ impl StreamResult {
                 .and_then(Value::as_f64)
                 .map(|x| x as i64),
             omitted_packets: value.get("omitted_packets").map(|_| whole("omitted_packets")),
+            reordered: count(REORDERED).map(|x| x as u64),
+            dropped: count(DROPPED).map(|x| x as u64),
             start: float(value, "start_time"),
             end: float(value, "end_time"),
         }
@@ -151,6 +179,7 @@ mod tests {
             cpu: [12.5, 2.5, 10.0],
             has_retransmits: true,
             congestion: Some("cubic".into()),
+            discards: Some(true),
             streams: vec![
                 StreamResult {
                     id: 1,
@@ -166,6 +195,8 @@ mod tests {
                     packets: 99,
                     omitted_errors: Some(0),
                     omitted_packets: Some(9),
+                    reordered: Some(4),
+                    dropped: Some(5),
                     ..StreamResult::default()
                 },
             ],

@@ -5,32 +5,62 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rping_net::{stream, Clock, Datagram, Options, SharePort};
+use rping_net::bulk::Bulk;
+use rping_net::{stream, Clock, Options, SharePort};
 use rping_wire::iperf::{errors, Cookie, State, PARAMETERS_MOST, RESULTS_MOST};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::control::{Control, STEP};
-use super::mover::{Carrier, Mover};
+use super::mover::{Carrier, Mover, LOOK};
 use super::params::{Parameters, Protocol};
 use super::results::Results;
+use super::spare::Spare;
 use super::tally::{Budget, Figures};
+use super::udp::{self, Datagrams};
 use super::watch::Watch;
-use super::{udp, Error};
+use super::Error;
 use crate::claims::{Claim, Claims};
 use crate::server::Limits;
 
 /// How much longer than it said a client may take: what iperf3's own server allows.
 const GRACE: Duration = Duration::from_secs(40);
 
+/// For how long nothing may move on any stream of a test before its client is taken to have vanished.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How often that is looked at.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
+
+/// Sockets of each family that are kept at hand with large buffers, at most; one in so many descriptors.
+const SPARE: u64 = 16;
+const SPARE_SHARE: u64 = 64;
+
 /// The tests that are being set up or run, by cookie: where their data connections go.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tests {
     waiting: Arc<Mutex<HashMap<Cookie, mpsc::Sender<TcpStream>>>>,
+    spare: Spare,
+}
+
+impl Default for Tests {
+    /// To be made while there are privileges, if there are any: large receive buffers take some.
+    fn default() -> Tests {
+        let descriptors = rping_net::caps::raise_nofile().unwrap_or(0);
+        Tests {
+            waiting: Arc::default(),
+            spare: Spare::stocked((descriptors / SPARE_SHARE).min(SPARE) as usize),
+        }
+    }
 }
 
 impl Tests {
+    /// Sockets for UDP streams.
+    pub(crate) fn spare(&self) -> Spare {
+        self.spare.clone()
+    }
+
     /// Where a data connection with this cookie belongs, if it does.
     pub(crate) fn of(&self, cookie: &Cookie) -> Option<mpsc::Sender<TcpStream>> {
         self.lock().get(cookie).cloned()
@@ -74,6 +104,8 @@ pub(crate) struct Place {
     pub(crate) claims: Claims,
     /// The UDP and TCP port.
     pub(crate) port: u16,
+    /// Sockets for UDP streams.
+    pub(crate) spare: Spare,
 }
 
 /// Runs one test over a control connection whose cookie was read.
@@ -83,6 +115,8 @@ pub(crate) async fn serve(
     mut streams: mpsc::Receiver<TcpStream>,
     place: &Place,
 ) -> Result<Summary, Error> {
+    // A client that vanishes without a word is noticed.
+    rping_net::stream::keep_alive(&stream);
     let mut control = Control::new(stream);
     control.send_state(State::ParamExchange).await?;
     let text = control
@@ -104,7 +138,7 @@ pub(crate) async fn serve(
             let turn = timeout(STEP, place.claims.turn(client.ip())).await;
             let mut turn = turn.map_err(|_| silent("other tests of this client began"))?;
             control.send_state(State::CreateStreams).await?;
-            udp_streams(&mut turn.heard, &parameters, place.port).await?
+            udp_streams(&mut turn.heard, &parameters, place).await?
         }
     };
     drop(streams);
@@ -186,7 +220,7 @@ async fn tcp_streams(
 async fn udp_streams(
     heard: &mut mpsc::Receiver<Claim>,
     parameters: &Parameters,
-    port: u16,
+    place: &Place,
 ) -> Result<Vec<Carrier>, Error> {
     let mut carriers = Vec::with_capacity(parameters.streams());
     let mut known = Vec::new();
@@ -200,15 +234,17 @@ async fn udp_streams(
             continue;
         }
         known.push(claim.from);
-        let mut socket = connected(&claim, parameters, port)?;
+        let mut socket = connected(&claim, parameters, place)?;
         udp::accept(&mut socket);
-        carriers.push(Carrier::Udp(Box::new(socket), Vec::new()));
+        let home = Some(place.spare.clone());
+        carriers.push(Carrier::Udp(Box::new(Datagrams::new(socket, Vec::new(), home))));
     }
     Ok(carriers)
 }
 
 /// A socket on the shared port for this client alone.
-fn connected(claim: &Claim, parameters: &Parameters, port: u16) -> Result<Datagram, Error> {
+fn connected(claim: &Claim, parameters: &Parameters, place: &Place) -> Result<Bulk, Error> {
+    let port = place.port;
     let source = claim.to.map(|(to, interface)| match (to, claim.from) {
         (IpAddr::V6(six), SocketAddr::V6(from)) if from.scope_id() != 0 => {
             std::net::SocketAddrV6::new(six, port, 0, interface).into()
@@ -218,12 +254,17 @@ fn connected(claim: &Claim, parameters: &Parameters, port: u16) -> Result<Datagr
     let options = Options {
         source,
         share_port: Some(SharePort::ForOne),
-        transmit_stamps: false,
         dscp: parameters.tos.map(|tos| tos >> 2),
-        payload: parameters.length,
         ..Options::default()
     };
-    Ok(Datagram::udp(claim.from.is_ipv6(), Some(claim.from), &options)?)
+    let bare = place.spare.take(claim.from.is_ipv6(), source)?;
+    Ok(Bulk::new(
+        bare,
+        claim.from,
+        &options,
+        udp::shape(parameters),
+        LOOK,
+    )?)
 }
 
 /// Lets the data flow until the client has had enough.
@@ -241,6 +282,7 @@ async fn until_end(
     let mut omits = parameters.omit > 0;
     let (start_up, end) = (sleep(omit), sleep(planned));
     tokio::pin!(start_up, end);
+    let most_idle = IDLE.saturating_add(parameters.period().saturating_mul(3));
     loop {
         tokio::select! {
             octet = control.hear() => {
@@ -253,6 +295,12 @@ async fn until_end(
             () = &mut start_up, if omits => {
                 watch.omit(Clock.now());
                 omits = false;
+            }
+            () = sleep(IDLE_LOOK) => {
+                if watch.idle(Clock.now()) > most_idle {
+                    let seconds = most_idle.as_secs();
+                    return Err(Error::Silent { what: "data was to move", seconds });
+                }
             }
             () = &mut end => {
                 return Err(Error::Silent { what: "the client was to end the test", seconds: planned.as_secs() });

@@ -19,6 +19,8 @@ pub struct Figures {
     pub lost: i64,
     /// Datagrams that came after a later one.
     pub reordered: u64,
+    /// Of the lost, those that this host dropped itself, its receive buffer being full; known at the end alone.
+    pub dropped: u64,
     /// Jitter at this instant (RFC 1889, appendix A.8), nanoseconds.
     pub jitter_ns: u64,
 }
@@ -33,6 +35,7 @@ impl Figures {
             received: self.received.saturating_sub(before.received),
             lost: self.lost.saturating_sub(before.lost),
             reordered: self.reordered.saturating_sub(before.reordered),
+            dropped: self.dropped.saturating_sub(before.dropped),
             jitter_ns: self.jitter_ns,
         }
     }
@@ -46,6 +49,7 @@ impl Figures {
             received: self.received.saturating_add(other.received),
             lost: self.lost.saturating_add(other.lost),
             reordered: self.reordered.saturating_add(other.reordered),
+            dropped: self.dropped.saturating_add(other.dropped),
             jitter_ns: self.jitter_ns.max(other.jitter_ns),
         }
     }
@@ -59,6 +63,7 @@ pub(crate) struct Tally {
     received: AtomicU64,
     lost: AtomicI64,
     reordered: AtomicU64,
+    dropped: AtomicU64,
     jitter_ns: AtomicU64,
     /// When the last byte was moved, nanoseconds of the monotonic clock.
     last: AtomicU64,
@@ -74,6 +79,7 @@ impl Tally {
         self.received.store(figures.received, Ordering::Relaxed);
         self.lost.store(figures.lost, Ordering::Relaxed);
         self.reordered.store(figures.reordered, Ordering::Relaxed);
+        self.dropped.store(figures.dropped, Ordering::Relaxed);
         self.jitter_ns.store(figures.jitter_ns, Ordering::Relaxed);
         self.last.store(now.as_nanos(), Ordering::Relaxed);
     }
@@ -85,6 +91,7 @@ impl Tally {
             received: self.received.load(Ordering::Relaxed),
             lost: self.lost.load(Ordering::Relaxed),
             reordered: self.reordered.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
             jitter_ns: self.jitter_ns.load(Ordering::Relaxed),
         }
     }
@@ -163,6 +170,7 @@ mod tests {
             received: 4,
             lost: 1,
             reordered: 2,
+            dropped: 1,
             jitter_ns: 7,
         };
         assert_eq!(more.since(Figures::default()), more);

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use rping_engine::{Left, Timestamp, BATCH};
-use rping_net::{receive_from_any, wait, Clock, Datagram, Incoming, Pacing, Packet, Waiter};
+use rping_net::bulk::{Bulk, Shape};
+use rping_net::{wait, Clock, Pacing, Waiter};
 use rping_wire::iperf::{DatagramHeader, UDP_ACCEPT};
 
-use super::mover::{due, Early, LOOK};
+use super::counting::Counting;
+use super::mover::{Early, Schedule, LOOK};
 use super::params::Parameters;
+use super::spare::Spare;
 use super::tally::{Budget, Figures, Tally};
 
 /// How long to wait when a buffer of this host is full.
@@ -16,74 +18,125 @@ const FULL: Duration = Duration::from_micros(100);
 /// How many refusals in a row (nobody listens there any more) end a sender.
 const REFUSALS_MOST: u32 = 1000;
 
+/// Where datagrams come thick and fast the receiver looks this often instead of being woken by each, which costs the
+/// sender more than the datagram; as long as the receive buffer holds that much and more.
+const REST: Duration = Duration::from_micros(150);
+const THICK: usize = 16;
+const ROOMY: usize = 4 << 20;
+
+/// A UDP stream's socket; goes back to where it came from.
+#[derive(Debug)]
+pub(crate) struct Datagrams {
+    bulk: Option<Bulk>,
+    /// What came before the stream was known to stand.
+    pub(super) early: Vec<Early>,
+    home: Option<Spare>,
+}
+
+impl Datagrams {
+    pub(super) fn new(bulk: Bulk, early: Vec<Early>, home: Option<Spare>) -> Datagrams {
+        Datagrams {
+            bulk: Some(bulk),
+            early,
+            home,
+        }
+    }
+}
+
+impl Drop for Datagrams {
+    fn drop(&mut self) {
+        if let (Some(bulk), Some(home)) = (self.bulk.take(), &self.home) {
+            home.put(bulk);
+        }
+    }
+}
+
+/// What a socket of these parameters moves.
+pub(super) fn shape(parameters: &Parameters) -> Shape {
+    Shape {
+        length: parameters.length,
+        segments: parameters.segments,
+        coalesces: parameters.coalesces,
+        heads_only: parameters.skip_receive_copy,
+    }
+}
+
 /// Sends counted datagrams, each when it is due; without a rate as fast as they go.
-pub(super) fn send(mut socket: Datagram, parameters: &Parameters, tally: &Tally, budget: &Budget) {
+pub(super) fn send(
+    mut datagrams: Datagrams,
+    parameters: &Parameters,
+    tally: &Tally,
+    budget: &Budget,
+) -> Schedule {
+    let mut schedule = Schedule::new(parameters.bandwidth, Clock.now());
+    let Some(socket) = &mut datagrams.bulk else {
+        return schedule;
+    };
     let length = parameters.length;
-    let mut bytes = vec![0x5a; length * BATCH];
-    let mut packets: Vec<Packet> = Vec::with_capacity(BATCH);
+    // A paced sender sends what is due, one by one or in one super-packet: nothing before its time.
+    let mut bytes = vec![0x5a; length * socket.batch()];
     let mut figures = Figures::default();
-    let mut waiter = Waiter::new(Pacing::choose(rate(parameters)));
+    let mut waiter = Waiter::new(Pacing::choose(rate(parameters) / socket.segments() as f64));
+    let ahead = (socket.segments() as u64 - 1) * length as u64;
     let mut refusals = 0;
-    let start = Clock.now();
+    // Datagrams that are written and paid for, and were not taken yet.
+    let mut ready = 0;
     while !tally.is_stopped() {
-        packets.clear();
         let now = Clock.now();
-        // Each has its own due instant: what is due already goes in one call, nothing before its time.
-        for (place, room) in bytes.chunks_exact_mut(length).enumerate() {
+        if ready == 0 {
+            // A super-packet goes when its last datagram is due.
+            match schedule.due(figures.bytes.saturating_add(ahead)) {
+                Some(due) if due > now => {
+                    waiter.wait(&[], due.min(now.plus(LOOK)));
+                    continue;
+                }
+                _ => {}
+            }
+            schedule.catch_up(figures.bytes.saturating_add(ahead), now);
+        }
+        let room = bytes.chunks_exact_mut(length).enumerate().skip(ready);
+        for (place, room) in room {
             let before = figures.bytes + (place * length) as u64;
-            let is_due = due(start, before, parameters.bandwidth).is_none_or(|due| due <= now);
+            let is_due = schedule.due(before).is_none_or(|due| due <= now);
             if !is_due || !budget.take(length) {
                 break;
             }
             let header = DatagramHeader::at(now.as_nanos(), figures.packets + place as u64 + 1);
             // The parameters were refused if it did not fit.
             let _ = header.write(room, parameters.wide_counters);
-            packets.push(Packet {
-                bytes: place * length..(place + 1) * length,
-                to: None,
-                from: None,
-                tag: 0,
-            });
-        }
-        if packets.is_empty() {
-            match due(start, figures.bytes, parameters.bandwidth) {
-                // The budget is used up.
-                None => return,
-                Some(due) if due <= now => return,
-                Some(due) => {
-                    waiter.wait(&[], due.min(now.plus(LOOK)));
-                }
+            ready += 1;
+            // A super-packet has one due instant: its last datagram's.
+            if ready % socket.segments() == 0 {
+                schedule.left(before, now);
             }
-            continue;
         }
-        let mut is_full = false;
-        let mut refused = 0;
-        let (mut sent, mut tried, mut numbers) = (0, 0, 0);
-        socket.send(&bytes, &packets, |_, left| {
-            tried += 1;
-            match left {
-                Left::At(_) => {
-                    sent += 1;
-                    numbers = tried;
-                }
-                Left::NotSent(_) => refused += 1,
-                Left::Deferred | Left::Held => is_full = true,
+        if ready == 0 {
+            // The budget is used up.
+            return schedule;
+        }
+        let sent = socket.send(&bytes, ready);
+        if sent.count > 0 {
+            figures.packets += sent.count as u64;
+            figures.received += sent.count as u64;
+            figures.bytes += (sent.count * length) as u64;
+            tally.write(&figures, Clock.now());
+            refusals = 0;
+        }
+        if sent.count < ready && sent.count > 0 {
+            bytes.copy_within(sent.count * length..ready * length, 0);
+        }
+        ready -= sent.count.min(ready);
+        if sent.refused {
+            refusals += 1;
+            if refusals >= REFUSALS_MOST {
+                return schedule;
             }
-        });
-        refusals = if sent > 0 { 0 } else { refusals + refused };
-        if refusals >= REFUSALS_MOST {
-            return;
         }
-        // The numbers of those at the end that this host would not take are given to the next. One amid others is
-        // missed by the receiver; `received` says how many really left.
-        figures.packets += numbers;
-        figures.received += sent;
-        figures.bytes += sent * length as u64;
-        tally.write(&figures, Clock.now());
-        if is_full {
+        if sent.full {
             wait::sleep(FULL);
         }
     }
+    schedule
 }
 
 /// Datagrams per second of one stream; infinity for as fast as they go.
@@ -95,139 +148,67 @@ fn rate(parameters: &Parameters) -> f64 {
 }
 
 /// Takes datagrams until it is stopped, and then whatever is there already.
-pub(super) fn receive(mut socket: Datagram, early: &[Early], parameters: &Parameters, tally: &Tally) {
-    let mut waiter = Waiter::new(Pacing::Eco);
+pub(super) fn receive(mut datagrams: Datagrams, parameters: &Parameters, tally: &Tally) {
     let mut counting = Counting::default();
-    early
-        .iter()
-        .for_each(|early| counting.add(early.header, early.length, early.at));
-    let mut again = false;
+    for early in std::mem::take(&mut datagrams.early) {
+        counting.add(early.header, early.length, early.at);
+    }
+    let Some(socket) = &mut datagrams.bulk else { return };
+    let is_roomy = socket.receive_buffer() >= ROOMY;
+    let (mut again, mut waits) = (false, true);
     loop {
         let is_last = tally.is_stopped();
         let before = counting.figures.received;
-        let until = if is_last {
-            Timestamp::ZERO
-        } else {
-            Clock.now().plus(LOOK)
-        };
-        let got = receive_from_any(
-            std::slice::from_mut(&mut socket),
-            &mut waiter,
-            until,
-            |_, incoming| {
-                let Incoming::Packet(received) = incoming else {
-                    return;
-                };
-                if received.payload.len() == UDP_ACCEPT.len() {
-                    // The client has not heard yet that its stream stands.
-                    again = true;
-                } else if let Ok(header) = DatagramHeader::parse(received.payload, parameters.wide_counters) {
-                    counting.add(header, received.payload.len(), received.at.at);
-                }
-            },
-        );
-        if got.is_err() {
-            return;
-        }
+        let got = socket.receive(waits && !is_last, |part| {
+            if part.length == UDP_ACCEPT.len() {
+                // The client has not heard yet that its stream stands.
+                again = true;
+            } else {
+                counting.add_part(&part, parameters.wide_counters);
+            }
+        });
+        let Ok(got) = got else { return };
         if std::mem::take(&mut again) {
-            accept(&mut socket);
+            socket.send_one(&UDP_ACCEPT);
         }
-        if counting.figures.received != before {
+        if is_last {
+            counting.figures.dropped = socket.drops();
+        }
+        if counting.figures.received != before || is_last {
             tally.write(&counting.figures, counting.last);
-        } else if is_last {
+        }
+        if is_last && got == 0 {
             return;
+        }
+        waits = !(is_roomy && got >= THICK.min(socket.slots() / 2));
+        if !waits && got < socket.slots() && !is_last {
+            wait::sleep(REST);
         }
     }
 }
 
 /// Tells the client that its stream stands.
-pub(super) fn accept(socket: &mut Datagram) {
-    let packet = Packet {
-        bytes: 0..UDP_ACCEPT.len(),
-        to: None,
-        from: None,
-        tag: 0,
+pub(super) fn accept(bulk: &mut Bulk) {
+    bulk.send_one(&UDP_ACCEPT);
+}
+
+/// Reads what came in while the stream was being set up: whether it was the answer, and data that overtook it.
+pub(super) fn early(part: &rping_net::bulk::Part<'_>, wide: bool, most: usize, early: &mut Vec<Early>) {
+    let datagrams = if part.bytes.len() >= part.length {
+        part.bytes.chunks(part.segment.max(1))
+    } else {
+        part.bytes.chunks(part.bytes.len().max(1))
     };
-    socket.send(&UDP_ACCEPT, &[packet], |_, _| {});
-}
-
-/// Loss, reordering and jitter as iperf3's receiver counts them.
-#[derive(Debug, Default)]
-struct Counting {
-    figures: Figures,
-    transit: Option<i128>,
-    jitter: f64,
-    last: Timestamp,
-}
-
-impl Counting {
-    fn add(&mut self, header: DatagramHeader, length: usize, at: Timestamp) {
-        let f = &mut self.figures;
-        f.received += 1;
-        f.bytes += length as u64;
-        match header.count.checked_sub(f.packets.saturating_add(1)) {
-            Some(gap) => {
-                f.lost = f.lost.saturating_add(i64::try_from(gap).unwrap_or(i64::MAX));
-                f.packets = header.count;
+    for (place, datagram) in datagrams.enumerate() {
+        let length = part.segment.min(part.length.saturating_sub(place * part.segment));
+        if let Ok(header) = DatagramHeader::parse(datagram, wide) {
+            if early.len() < most {
+                early.push(Early {
+                    header,
+                    length,
+                    at: part.at,
+                });
             }
-            // It fills a gap that was taken for a loss.
-            None => {
-                f.reordered += 1;
-                f.lost = (f.lost - 1).max(0);
-            }
-        }
-        // RFC 1889, appendix A.8, with a gain of 1/16; the two clocks' offset falls out.
-        let transit = i128::from(at.as_nanos()) - i128::from(header.nanos());
-        if let Some(before) = self.transit.replace(transit) {
-            let off = (transit - before).unsigned_abs() as f64;
-            self.jitter += (off - self.jitter) / 16.0;
-            f.jitter_ns = self.jitter as u64;
-        }
-        self.last = self.last.max(at);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn counted(counts: &[u64]) -> Figures {
-        let mut counting = Counting::default();
-        for (place, &count) in counts.iter().enumerate() {
-            let at = place as u64 * 1_000_000;
-            counting.add(
-                DatagramHeader::at(at, count),
-                100,
-                Timestamp::from_nanos(at + 5_000),
-            );
-        }
-        counting.figures
-    }
-
-    #[test]
-    fn gaps_are_losses_until_the_missing_come() {
-        let f = counted(&[1, 2, 5, 6, 3]);
-        assert_eq!((f.lost, f.reordered, f.received, f.packets), (1, 1, 5, 6));
-        assert_eq!(counted(&[1, 2, 2]).lost, 0, "a duplicate is no negative loss");
-        assert_eq!(counted(&[4]).lost, 3);
-    }
-
-    #[test]
-    fn even_spacing_has_no_jitter_and_a_late_one_a_sixteenth_of_its_delay() {
-        assert_eq!(counted(&[1, 2, 3]).jitter_ns, 0);
-        let mut counting = Counting::default();
-        counting.add(DatagramHeader::at(0, 1), 9, Timestamp::from_nanos(100));
-        counting.add(DatagramHeader::at(1_000, 2), 9, Timestamp::from_nanos(17_100));
-        assert_eq!(counting.figures.jitter_ns, 1000);
-    }
-
-    proptest! {
-        #[test]
-        fn no_counts_make_it_panic(counts in proptest::collection::vec(any::<u64>(), 0..50)) {
-            let f = counted(&counts);
-            prop_assert!(f.lost >= 0);
-            prop_assert_eq!(f.received, counts.len() as u64);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rping_engine::Timestamp;
 use rping_net::usage::CpuTime;
 
-use super::mover::Mover;
+use super::mover::{Mover, Schedule};
 use super::params::{Parameters, Protocol};
 use super::results::{Results, StreamResult};
 use super::stream_id;
@@ -61,6 +61,18 @@ impl Watch {
         Some(u64::from(mover.tcp_info()?.retransmits).saturating_sub(before))
     }
 
+    /// For how long nothing has moved on any stream.
+    pub(crate) fn idle(&self, now: Timestamp) -> Duration {
+        let moved = self.movers.iter().map(|mover| mover.tally.last());
+        now.since(moved.fold(self.began, Timestamp::max))
+    }
+
+    /// How the senders of this side kept their schedule.
+    pub(crate) fn schedule(&self) -> Option<Schedule> {
+        let all = self.movers.iter().filter_map(|mover| mover.schedule.clone());
+        all.reduce(Schedule::plus)
+    }
+
     /// Whether every thread has ended by itself.
     pub(crate) fn all_done(&self) -> bool {
         self.movers.iter().all(|mover| mover.tally.is_done())
@@ -86,6 +98,7 @@ impl Watch {
         let streams = figures.iter().enumerate().map(|(place, of)| {
             let before = self.omitted.get(place).copied().unwrap_or_default();
             let is_udp = parameters.protocol == Protocol::Udp;
+            let receives = self.movers.get(place).is_some_and(|mover| !mover.sends);
             StreamResult {
                 id: stream_id(place),
                 bytes: of.bytes,
@@ -95,15 +108,19 @@ impl Watch {
                 packets: of.packets.saturating_add(before.packets),
                 omitted_errors: is_udp.then_some(before.lost),
                 omitted_packets: is_udp.then_some(before.packets),
+                reordered: (is_udp && receives).then_some(of.reordered),
+                dropped: (is_udp && receives).then_some(of.dropped),
                 start: 0.0,
                 end: took.as_secs_f64(),
             }
         });
         let sends_any = self.movers.iter().any(|mover| mover.sends);
+        let receives_any = self.movers.iter().any(|mover| !mover.sends);
         Results {
             cpu: percent(cpu, took),
             has_retransmits: parameters.protocol == Protocol::Tcp && sends_any,
             congestion: self.movers.iter().find_map(Mover::congestion),
+            discards: receives_any.then_some(parameters.skip_receive_copy),
             streams: streams.collect(),
         }
     }
