@@ -1,47 +1,73 @@
 //! `rping bandwidth`: from what was typed to the exit code.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use rping_net::Clock;
+use rping_peer::beside::{Beside, Findings, Phase};
 use rping_peer::iperf::{Client, Error, Interval, Observer, Outcome, Protocol};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::sync::Notify;
 
-use crate::args::{BandwidthRequest, Show};
+use crate::args::output::Format;
+use crate::args::{BandwidthRequest, Plan, Show};
 use crate::cli::complain;
 use crate::render::bandwidth::{self as render, Ended};
 use crate::render::{escape, styled};
 use crate::report::Epoch;
 use crate::targets::{LocalNet, SystemResolver};
 
+/// The time between two latency probes beside a load, and how long the idle path is probed first.
+const LATENCY_EACH: Duration = Duration::from_millis(10);
+const IDLE_FOR: Duration = Duration::from_secs(2);
+
 /// Runs the test and shows it.
 pub(crate) fn run(request: BandwidthRequest) -> u8 {
     let (show, assertions) = (request.show.clone(), request.assertions.clone());
-    let (name, client) = match request.into_client(&SystemResolver::default(), &LocalNet::system()) {
+    let plan = match request.into_client(&SystemResolver::default(), &LocalNet::system()) {
         Ok(found) => found,
         Err(usage) => return complain(&usage.to_string()),
     };
-    // Marking a connection takes a capability each time.
+    let Plan {
+        name,
+        client,
+        reflector,
+    } = plan;
+    let prepared = client.prepare();
+    // Marking a socket takes a capability each time.
     if client.stream.mark.is_none() {
         if let Err(error) = rping_net::caps::drop_all() {
             return complain(&format!("cannot give up privileges: {error}"));
         }
     }
-    let stop = Arc::new(Notify::new());
+    let stop = Arc::new(Stopping::default());
     if let Err(error) = listen(&stop) {
         return complain(&format!("cannot listen for signals: {error}"));
     }
+    let beside = match reflector.map(|at| probe_beside(at, &client)).transpose() {
+        Ok(beside) => beside,
+        Err(error) => return complain(&format!("latency beside the load: {error}")),
+    };
     let started = Clock.now();
     let epoch = Epoch {
         started,
         started_unix_ns: Clock.wall_nanos(started),
     };
-    let mut showing = Showing::new(&name, &client, &show);
-    let ran = client.run(&mut showing, &stop);
-    if showing.progress {
-        let _ = write!(io::stderr().lock(), "\r\x1b[K");
+    let mut showing = Showing::new(&name, &client, &show, epoch, &stop);
+    showing.begin();
+    if let Some(beside) = &beside {
+        stop.sleep(IDLE_FOR);
+        beside.enter(Phase::Between);
     }
+    showing.beside = beside.as_ref();
+    let ran = client.run(prepared, &mut showing, &stop.notify);
+    showing.clear();
+    let Showing {
+        intervals, written, ..
+    } = showing;
+    let found = beside.and_then(Beside::finish);
     let (outcome, failure) = match &ran {
         Ok(outcome) => (Some(outcome), outcome.failure.clone()),
         Err(error) => (None, Some(in_words(error, &client))),
@@ -58,35 +84,53 @@ pub(crate) fn run(request: BandwidthRequest) -> u8 {
         .iter()
         .map(|assertion| assertion.judge_throughput(&directions))
         .collect();
-    let warnings = warnings(outcome, &client);
+    let warnings = warnings(outcome, &client, found.as_ref());
     let ended = Ended {
         name: &name,
         client: &client,
         epoch,
         duration: Clock.now().since(started),
         outcome,
-        intervals: &showing.intervals,
+        intervals: &intervals,
         verdicts: &verdicts,
         failure: failure.as_deref(),
         warnings: &warnings,
+        latency: found.as_ref(),
     };
-    let written = conclude(&ended, &show, showing.written);
+    let written = written.and_then(|()| conclude(&ended, &show));
     if let Some(failure) = &failure {
         complain(&format!("{}: {}", escape::line(&name), escape::line(failure)));
+    }
+    if let Err(error) = written.as_ref() {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            complain(&format!("standard output: {error}; the summary follows here"));
+            // The last resort: what fails here has nobody to be told to.
+            let _ = render::text(&mut io::stderr().lock(), styled(false), &ended, None);
+            return 2;
+        }
     }
     let answered = directions
         .iter()
         .any(|(_, of)| of.bits_per_second.is_some_and(|rate| rate > 0.0));
     let holds = verdicts.iter().all(|verdict| verdict.holds);
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&format!("standard output: {error}; the summary follows here"));
-            // The last resort: what fails here has nobody to be told to.
-            let _ = render::text(&mut io::stderr().lock(), styled(false), &ended, None);
-            2
-        }
+    match &ran {
+        Err(error) if error.is_local() => 2,
         _ => u8::from(!answered || !holds || failure.is_some()),
     }
+}
+
+/// Starts the STAMP session that runs beside the load, from where its streams leave too.
+fn probe_beside(reflector: SocketAddr, client: &Client) -> Result<Beside, rping_peer::Error> {
+    let stream = &client.stream;
+    let options = rping_net::Options {
+        source: stream.source.map(|source| SocketAddr::new(source.ip(), 0)),
+        interface: stream.interface.clone(),
+        ttl: stream.ttl,
+        dscp: stream.dscp,
+        mark: stream.mark,
+        ..rping_net::Options::default()
+    };
+    Beside::start(reflector, &options, LATENCY_EACH)
 }
 
 /// What kept the data from flowing, and what to do about it.
@@ -104,20 +148,34 @@ fn in_words(error: &Error, client: &Client) -> String {
     }
 }
 
-fn conclude(ended: &Ended<'_>, show: &Show, before: io::Result<()>) -> io::Result<()> {
-    before?;
-    let mut out = io::BufWriter::new(Box::new(io::stdout()) as Box<dyn Write + Send>);
-    if show.json {
-        return render::document(&mut out, ended);
+/// Standard output, written in large pieces.
+fn out() -> io::BufWriter<Box<dyn Write + Send>> {
+    io::BufWriter::new(Box::new(io::stdout()))
+}
+
+fn conclude(ended: &Ended<'_>, show: &Show) -> io::Result<()> {
+    let mut out = out();
+    match show.format {
+        Format::Json => render::document(&mut out, ended),
+        Format::Ndjson => render::summary(&mut out, ended),
+        Format::Csv => out.flush(),
+        Format::Text | Format::PsPing { .. } => {
+            let style = crate::render::style(show.color, io::stdout().is_terminal());
+            render::text(&mut out, style, ended, show.histogram)?;
+            out.flush()
+        }
     }
-    let style = crate::render::style(show.color, io::stdout().is_terminal());
-    render::text(&mut out, style, ended, show.histogram)?;
-    out.flush()
 }
 
 /// When not to trust the result.
-fn warnings(outcome: Option<&Outcome>, client: &Client) -> Vec<String> {
+fn warnings(outcome: Option<&Outcome>, client: &Client, found: Option<&Findings>) -> Vec<String> {
     let mut all = Vec::new();
+    if let Some(found) = found.filter(|found| found.idle.received + found.loaded.received == 0) {
+        all.push(format!(
+            "latency: no STAMP reflector answered at {}: iperf3's server is none; --latency=HOST:PORT names another",
+            found.reflector
+        ));
+    }
     let Some(outcome) = outcome else { return all };
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let busy = outcome.cpu_local[0] / 100.0;
@@ -128,6 +186,33 @@ fn warnings(outcome: Option<&Outcome>, client: &Client) -> Vec<String> {
             outcome.cpu_local[0]
         ));
     }
+    for side in &outcome.sides {
+        let dropped = side.received.map_or(0, |received| received.dropped);
+        if dropped > 0 {
+            let who = if side.is_forward {
+                "the far end"
+            } else {
+                "this host"
+            };
+            all.push(format!(
+                "receive_buffer: {who} dropped {dropped} datagrams itself, its buffer being full: run it as root or \
+                 raise net.core.rmem_max there"
+            ));
+        }
+        if side.discarded.is_none() {
+            all.push(
+                "skip_rx_copy: the far end was asked to leave the payload unread and does not say whether it did"
+                    .to_owned(),
+            );
+        }
+    }
+    if let Some(lateness) = outcome.lateness.filter(|lateness| !lateness.skipped.is_zero()) {
+        all.push(format!(
+            "schedule: the sender was held up, by this host or by a path that is slower than the rate; {:?} of it \
+             were left out",
+            lateness.skipped
+        ));
+    }
     if outcome.interrupted {
         all.push("interrupted: ended before its time".to_owned());
     }
@@ -135,7 +220,7 @@ fn warnings(outcome: Option<&Outcome>, client: &Client) -> Vec<String> {
 }
 
 /// Ctrl-C and SIGTERM end the test with its summary; a second one ends the program.
-fn listen(stop: &Arc<Notify>) -> io::Result<()> {
+fn listen(stop: &Arc<Stopping>) -> io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     let stop = Arc::clone(stop);
     std::thread::Builder::new()
@@ -145,41 +230,118 @@ fn listen(stop: &Arc<Notify>) -> io::Result<()> {
                 if times > 0 {
                     let _ = signal_hook::low_level::emulate_default_handler(signal);
                 }
-                stop.notify_one();
+                stop.stop();
             }
         })?;
     Ok(())
+}
+
+/// Tells whoever waits that the person has had enough.
+#[derive(Debug, Default)]
+struct Stopping {
+    notify: Notify,
+    is_stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stopping {
+    fn stop(&self) {
+        *self.is_stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+        self.notify.notify_one();
+    }
+
+    /// Sleeps that long, unless it is stopped meanwhile.
+    fn sleep(&self, time: Duration) {
+        let is_stopped = self.is_stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        // Woken early or poisoned: the test then begins, and ends, a little sooner.
+        drop(
+            self.changed
+                .wait_timeout_while(is_stopped, time, |stopped| !*stopped),
+        );
+    }
 }
 
 /// Prints interval lines as they come, and keeps the intervals for the end.
 struct Showing<'a> {
     name: &'a str,
     client: &'a Client,
-    lines: bool,
-    header: bool,
-    /// A line on the terminal that overwrites itself, where nothing else moves.
+    show: &'a Show,
+    epoch: Epoch,
+    /// A line on the terminal that overwrites itself, where nothing else moves there.
     progress: bool,
     intervals: Vec<Interval>,
     written: io::Result<()>,
+    beside: Option<&'a Beside>,
+    stop: &'a Stopping,
 }
 
 impl<'a> Showing<'a> {
-    fn new(name: &'a str, client: &'a Client, show: &Show) -> Showing<'a> {
+    fn new(
+        name: &'a str,
+        client: &'a Client,
+        show: &'a Show,
+        epoch: Epoch,
+        stop: &'a Stopping,
+    ) -> Showing<'a> {
+        let is_shown = show.format != Format::Json && !show.quiet && io::stdout().is_terminal();
         Showing {
             name,
             client,
-            lines: !show.json && !show.quiet,
-            header: !show.json,
-            progress: (show.json || show.quiet) && io::stderr().is_terminal(),
+            show,
+            epoch,
+            progress: !is_shown && io::stderr().is_terminal(),
             intervals: Vec::new(),
             written: Ok(()),
+            beside: None,
+            stop,
+        }
+    }
+
+    /// Written at once or, once that has failed, not at all. Where nobody reads any more there is nobody to measure
+    /// for; what a full disk does not take is shown on standard error in the end.
+    fn write(&mut self, work: impl FnOnce(&mut io::BufWriter<Box<dyn Write + Send>>) -> io::Result<()>) {
+        if self.written.is_ok() {
+            let mut out = out();
+            self.written = work(&mut out).and_then(|()| out.flush());
+            let error = self.written.as_ref().err().map(io::Error::kind);
+            if error == Some(io::ErrorKind::BrokenPipe) {
+                self.stop.stop();
+            }
         }
     }
 
     fn line(&mut self, line: &str) {
-        if self.written.is_ok() {
-            let mut out = io::stdout().lock();
-            self.written = writeln!(out, "{line}").and_then(|()| out.flush());
+        let stamp = self.show.timestamps.then(|| {
+            let label = crate::render::wall_clock(&self.epoch, Clock.now());
+            format!("{label} ")
+        });
+        self.write(|out| writeln!(out, "{}{line}", stamp.unwrap_or_default()));
+    }
+
+    fn begin(&mut self) {
+        match self.show.format {
+            Format::Text | Format::PsPing { .. } => {
+                let header = escape::line(&render::header(self.name, self.client));
+                self.line(&header);
+            }
+            Format::Csv => self.write(render::csv_header),
+            Format::Json | Format::Ndjson => {}
+        }
+        if self.progress {
+            let _ = write!(io::stderr().lock(), "\r\x1b[Kconnecting …");
+        }
+    }
+
+    fn clear(&self) {
+        if self.progress {
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        if let Some(beside) = self.beside {
+            beside.enter(phase);
         }
     }
 }
@@ -188,20 +350,31 @@ impl<'a> Showing<'a> {
 const KEPT: usize = 2 * 86_400;
 
 impl Observer for Showing<'_> {
-    fn started(&mut self) {
-        if self.header {
-            self.line(&escape::line(&render::header(self.name, self.client)));
-        }
+    fn counting(&mut self) {
+        self.enter(Phase::Loaded);
+    }
+
+    fn ended(&mut self) {
+        self.enter(Phase::Between);
     }
 
     fn interval(&mut self, interval: &Interval) {
-        if self.lines {
-            let parameters = &self.client.parameters;
-            let protocol: Protocol = parameters.protocol;
-            self.line(&render::interval(interval, parameters.bidirectional, protocol));
+        let (name, parameters) = (self.name, &self.client.parameters);
+        let protocol: Protocol = parameters.protocol;
+        match self.show.format {
+            Format::Text if !self.show.quiet => {
+                self.line(&render::interval(interval, parameters.bidirectional, protocol));
+            }
+            Format::Ndjson if !self.show.quiet => {
+                self.write(|out| render::ndjson_line(out, name, interval, protocol));
+            }
+            Format::Csv if !self.show.quiet => {
+                self.write(|out| render::csv_row(out, name, interval, protocol));
+            }
+            _ => {}
         }
         if self.progress {
-            let line = render::interval(interval, true, self.client.parameters.protocol);
+            let line = render::interval(interval, true, protocol);
             // For eyes alone: where it cannot be written nobody misses it.
             let _ = write!(io::stderr().lock(), "\r\x1b[K{line}");
         }

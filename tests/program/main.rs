@@ -1,5 +1,6 @@
 //! The program as a person and a script meet it: what it refuses, how it ends, what it leaves on which stream.
 
+mod bandwidth;
 mod endings;
 mod psping;
 mod refusals;

@@ -1,27 +1,24 @@
 //! `rping bandwidth`: what was typed, and what it means.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use rping_net::stream::StreamOptions;
-use rping_peer::iperf::{Client, End, Parameters, Protocol};
+use rping_peer::iperf::{Parameters, Protocol};
 
-use super::cli::ColorWord;
-use super::output::{Buckets, Color};
-use super::{shown, value, Family, Request, Source, Usage};
+pub(crate) mod server;
+
+use super::cli::{ColorWord, FormatWord};
+use super::output::{Buckets, Color, Format};
+use super::{value, Family, Source, Usage};
 use crate::assertion::Assertion;
-use crate::job::{Kind, Stop, UdpProtocol};
-use crate::targets::{LocalNet, Resolver};
+use crate::job::Stop;
+
+pub use server::Plan;
 
 /// Bytes of one TCP write.
 const TCP_LENGTH: usize = 128 << 10;
 /// Bits per second of a UDP stream, as iperf3.
 const UDP_RATE: u64 = 1_000_000;
-/// The headers that a UDP payload shares the path MTU with.
-const HEADERS_V4: usize = 28;
-const HEADERS_V6: usize = 48;
-
 #[derive(Args, Debug)]
 pub(crate) struct BandwidthArgs {
     /// Name or address of the server; port 5201 unless it is given
@@ -58,8 +55,8 @@ pub(crate) struct BandwidthArgs {
         help_heading = "What is sent")]
     pub(crate) parallel: Option<u64>,
     /// Bytes of one write, or of one datagram's payload; k = 1024 [default: 128k; UDP: what fits the path MTU]
-    #[arg(short = 'l', long, value_name = "BYTES", value_parser = value::size, allow_hyphen_values = true,
-        help_heading = "What is sent")]
+    #[arg(short = 'l', visible_short_alias = 's', long, value_name = "BYTES", value_parser = value::size,
+        allow_hyphen_values = true, help_heading = "What is sent")]
     pub(crate) size: Option<usize>,
     /// Bits per second of each stream; k = 1000; 0 = unlimited [default: unlimited; UDP: 1m]
     #[arg(short = 'b', long, value_name = "BITS", value_parser = value::bits, allow_hyphen_values = true,
@@ -97,14 +94,25 @@ pub(crate) struct BandwidthArgs {
         help_heading = "What is sent"
     )]
     pub(crate) interface: Option<String>,
-    /// The receiver drops the payload in the kernel without reading it (TCP); said in the result
+    /// Many datagrams in one piece between program and kernel, cut and put together there (UDP; GSO and GRO): ten times
+    /// as many; paced in bursts of one piece
+    #[arg(long, help_heading = "What is sent")]
+    pub(crate) gso: bool,
+    /// The receiver leaves the payload in the kernel, unread: what the network carries, not what a program would get
     #[arg(long, help_heading = "What is sent")]
     pub(crate) skip_rx_copy: bool,
+    /// Probe latency beside the load, before it and under it, with STAMP to the server or to another reflector
+    #[arg(long, value_name = "HOST[:PORT]", num_args = 0..=1, require_equals = true, default_missing_value = "",
+        help_heading = "What is sent")]
+    pub(crate) latency: Option<String>,
 
     /// Stop after N messages in all, or after a time: 10000, 10s, 1m [default: 10s]
     #[arg(short = 'n', visible_short_alias = 'c', long, value_name = "N|TIME", value_parser = value::stop,
         allow_hyphen_values = true, help_heading = "When")]
     pub(crate) count: Option<Stop>,
+    /// Until interrupted
+    #[arg(short = 't', long, conflicts_with = "count", help_heading = "When")]
+    pub(crate) forever: bool,
     /// Start-up phase that counts for nothing, whole seconds; in addition to -n [default: 1s; 0 with a count]
     #[arg(long, value_name = "TIME", value_parser = value::duration, allow_hyphen_values = true,
         help_heading = "When")]
@@ -114,7 +122,7 @@ pub(crate) struct BandwidthArgs {
         help_heading = "When")]
     pub(crate) interval: Option<Duration>,
 
-    /// Format on standard output: text or json
+    /// Format on standard output: text, json, ndjson (a line per interval) or csv (a row per interval) [default: text]
     #[arg(
         short = 'o',
         long,
@@ -123,7 +131,7 @@ pub(crate) struct BandwidthArgs {
         hide_possible_values = true,
         help_heading = "Output"
     )]
-    pub(crate) output: Option<DocumentWord>,
+    pub(crate) output: Option<FormatWord>,
     /// The same as -o json
     #[arg(long, conflicts_with = "output", help_heading = "Output")]
     pub(crate) json: bool,
@@ -147,12 +155,9 @@ pub(crate) struct BandwidthArgs {
         help_heading = "Output"
     )]
     pub(crate) color: Option<ColorWord>,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum, Debug, PartialEq, Eq)]
-pub(crate) enum DocumentWord {
-    Text,
-    Json,
+    /// The wall clock on each line
+    #[arg(long, help_heading = "Output")]
+    pub(crate) timestamps: bool,
 }
 
 /// A throughput test as it was asked for.
@@ -180,6 +185,8 @@ pub struct BandwidthRequest {
     pub dscp: Option<u8>,
     /// Firewall mark.
     pub mark: Option<u32>,
+    /// Latency is probed beside the load: of the server, or of the reflector named here.
+    pub latency: Option<Option<String>>,
     /// What the test must amount to.
     pub assertions: Vec<Assertion>,
     /// How results are shown.
@@ -189,14 +196,16 @@ pub struct BandwidthRequest {
 /// How a throughput test's results are shown.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Show {
-    /// One JSON document instead of text.
-    pub json: bool,
+    /// The format.
+    pub format: Format,
     /// No line per interval.
     pub quiet: bool,
     /// A histogram of the intervals' rates with so many buckets.
     pub histogram: Option<usize>,
     /// Colours.
     pub color: Color,
+    /// The wall clock on each line.
+    pub timestamps: bool,
 }
 
 /// Reads what was typed.
@@ -208,7 +217,10 @@ pub(super) fn parse(args: BandwidthArgs) -> Result<BandwidthRequest, Usage> {
         }));
     };
     let protocol = if args.udp { Protocol::Udp } else { Protocol::Tcp };
-    let stop = args.count.unwrap_or(Stop::After(Duration::from_secs(10)));
+    let stop = match args.forever {
+        true => Stop::Never,
+        false => args.count.unwrap_or(Stop::After(Duration::from_secs(10))),
+    };
     let omit = omitted(args.omit, stop)?;
     match stop {
         Stop::Count(0) => return refuse("--count 0 moves nothing: give 1 or more, or a time such as 10s"),
@@ -230,11 +242,12 @@ pub(super) fn parse(args: BandwidthArgs) -> Result<BandwidthRequest, Usage> {
         let flags = [
             ("--congestion", args.congestion.is_some()),
             ("--mss", args.mss.is_some()),
-            ("--skip-rx-copy", args.skip_rx_copy),
         ];
         if let Some((flag, _)) = flags.iter().find(|(_, given)| *given) {
             return Err(Usage::new(format_args!("{flag}: only TCP has one to set")));
         }
+    } else if args.gso {
+        return refuse("--gso: TCP is always cut up by the kernel; the flag is for UDP (-u)");
     }
     let histogram = match args.histogram {
         None => None,
@@ -256,6 +269,8 @@ pub(super) fn parse(args: BandwidthArgs) -> Result<BandwidthRequest, Usage> {
         congestion: args.congestion,
         wide_counters: false,
         skip_receive_copy: args.skip_rx_copy,
+        segments: args.gso,
+        coalesces: args.gso,
         ..Parameters::default()
     };
     Ok(BandwidthRequest {
@@ -274,12 +289,19 @@ pub(super) fn parse(args: BandwidthArgs) -> Result<BandwidthRequest, Usage> {
         ttl: args.ttl,
         dscp: args.dscp,
         mark: args.mark,
+        latency: args
+            .latency
+            .map(|host| Some(host).filter(|host| !host.is_empty())),
         assertions: args.assertions.into_iter().flat_map(|all| all.0).collect(),
         show: Show {
-            json: args.json || args.output == Some(DocumentWord::Json),
+            format: match args.json {
+                true => Format::Json,
+                false => args.output.map(Format::from).unwrap_or_default(),
+            },
             quiet: args.quiet,
             histogram,
             color: args.color.map(Color::from).unwrap_or_default(),
+            timestamps: args.timestamps,
         },
     })
 }
@@ -327,107 +349,4 @@ fn mss(typed: Option<u64>) -> Result<Option<u32>, Usage> {
 
 fn refuse<T>(why: &str) -> Result<T, Usage> {
     Err(Usage::new(why))
-}
-
-impl BandwidthRequest {
-    /// Looks the name up and checks the whole against this host.
-    ///
-    /// # Errors
-    /// What cannot be carried out as it was asked; a name that does not resolve.
-    pub fn into_client(self, resolver: &dyn Resolver, local: &LocalNet) -> Result<(String, Client), Usage> {
-        let server = Server {
-            host: &self.host,
-            family: self.family,
-            source: self.source.clone(),
-            interface: self.interface.clone(),
-            ttl: self.ttl,
-            dscp: self.dscp,
-            mark: self.mark,
-        };
-        let (name, address, stream) = server.find(resolver, local)?;
-        let mut parameters = self.parameters;
-        if parameters.length == 0 {
-            let headers = if address.is_ipv6() { HEADERS_V6 } else { HEADERS_V4 };
-            let mtu = rping_net::options::path_mtu(address).map_or(1500, |mtu| mtu as usize);
-            parameters.length = mtu.saturating_sub(headers).clamp(16, 65_507);
-        }
-        let stream = StreamOptions {
-            mss: parameters.mss,
-            congestion: parameters.congestion.clone(),
-            ..stream
-        };
-        let end = match self.stop {
-            Stop::Count(n) => End::Bytes(n.saturating_mul(parameters.length as u64).min(1 << 62)),
-            Stop::After(time) => End::After(time),
-            Stop::Never => End::After(Duration::from_secs(86_400)),
-        };
-        let client = Client {
-            server: address,
-            parameters,
-            end,
-            stream,
-            patience: self.patience,
-            interval: self.interval,
-        };
-        Ok((name, client))
-    }
-}
-
-/// The far end of a two-ended test, and how to get there.
-#[derive(Debug)]
-pub(crate) struct Server<'a> {
-    pub(crate) host: &'a str,
-    pub(crate) family: Option<Family>,
-    pub(crate) source: Option<Source>,
-    pub(crate) interface: Option<String>,
-    pub(crate) ttl: Option<u8>,
-    pub(crate) dscp: Option<u8>,
-    pub(crate) mark: Option<u32>,
-}
-
-impl Server<'_> {
-    /// Its name as output shows it, its address, and the options of connections to it. Judged as a UDP probe's target
-    /// would be, whose default port is the same.
-    pub(crate) fn find(
-        self,
-        resolver: &dyn Resolver,
-        local: &LocalNet,
-    ) -> Result<(String, SocketAddr, StreamOptions), Usage> {
-        let request = Request {
-            family: self.family,
-            source: self.source,
-            interface: self.interface,
-            ttl: self.ttl,
-            dscp: self.dscp,
-            mark: self.mark,
-            ..Request::new(Kind::Udp(UdpProtocol::Auto)).target(self.host)
-        };
-        let job = request.into_job(resolver, local)?;
-        let [target] = job.targets.as_slice() else {
-            return Err(Usage::new(format_args!(
-                "{} is not one host and one port",
-                shown(self.host)
-            )));
-        };
-        let name = target.label();
-        if let Some(error) = &target.error {
-            return Err(Usage::about(&name, error));
-        }
-        let Some(address) = target.address else {
-            return Err(Usage::about(&name, "has no address"));
-        };
-        let source = job
-            .source
-            .map(|ip| SocketAddr::new(ip, job.source_port.unwrap_or(0)));
-        let stream = StreamOptions {
-            source,
-            interface: job.interface,
-            dscp: job.dscp,
-            ttl: job.ttl,
-            mark: job.mark,
-            mss: None,
-            congestion: None,
-        };
-        Ok((name, address, stream))
-    }
 }

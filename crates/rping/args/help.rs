@@ -57,13 +57,17 @@ Examples:
   rping arp 10.0.0.0/24 -n 1              who is on this link, firewalled or not";
 
 pub(crate) const BANDWIDTH: &str = "\
-The server is `rping server` or iperf3 -s there. Both ends' figures are shown; a rate is what was received.
+The server is `rping server` or iperf3 -s there. Both ends' figures are shown; a rate is what was received. Where the
+server is iperf3, it says nothing of reordering, and whether --skip-rx-copy was heeded.
 
 Examples:
   rping bandwidth host                    TCP to the host for 10 s, after a second of start-up
   rping bw host -r -P 4                   four streams from the host
   rping bw host --bidir -n 30s -o json    both directions at once, figures for a script
-  rping bw host -u -b 100m -l 1400        UDP at 100 Mbit/s: loss, reordering, jitter";
+  rping bw host -u -b 100m -l 1400        UDP at 100 Mbit/s: loss, reordering, jitter
+  rping bw host -u -b 0 --gso             UDP as fast as it goes, many datagrams to a system call
+  rping bw host --latency                 what the load does to latency, and in which direction
+  rping bw host --assert 'rate>900m'      exit code 1 below 900 Mbit/s";
 
 pub(crate) const SERVER: &str = "\
 Examples:

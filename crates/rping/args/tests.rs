@@ -300,7 +300,7 @@ fn help_reads_as_it_should() {
     settings.bind(|| {
         let mut top = command().term_width(100);
         insta::assert_snapshot!("help", top.render_help().to_string());
-        for name in ["icmp", "tcp", "udp", "arp", "server"] {
+        for name in ["icmp", "tcp", "udp", "arp", "bandwidth", "server"] {
             let command = top.find_subcommand_mut(name).unwrap();
             insta::assert_snapshot!(format!("help_{name}"), command.render_help().to_string());
         }

@@ -68,7 +68,7 @@ struct Lateness {
 }
 
 #[derive(Serialize)]
-pub(super) struct AssertionDoc {
+pub(crate) struct AssertionDoc {
     expr: String,
     holds: bool,
     /// A time.
@@ -181,7 +181,7 @@ impl<'a> Document<'a> {
 }
 
 impl AssertionDoc {
-    pub(super) fn of(verdict: Verdict) -> AssertionDoc {
+    pub(crate) fn of(verdict: Verdict) -> AssertionDoc {
         let (value_ns, value) = match verdict.value {
             Some(Value::Time(ns)) => (Some(figures::whole(ns)), None),
             Some(Value::Ratio(x) | Value::Rate(x) | Value::Bits(x) | Value::Count(x)) => (None, Some(x)),

@@ -54,6 +54,11 @@ pub(super) fn pretty(out: &mut Out, document: &impl Serialize) -> io::Result<()>
     write(out, document, PrettyFormatter::new())
 }
 
+/// Any document, on one line, without the line break.
+pub(super) fn compact(out: &mut Out, document: &impl Serialize) -> io::Result<()> {
+    write(out, document, CompactFormatter)
+}
+
 fn write<F: Formatter>(out: &mut Out, document: &impl Serialize, layout: F) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(out, Careful(layout));
     document.serialize(&mut serializer).map_err(io::Error::from)

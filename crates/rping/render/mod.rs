@@ -127,6 +127,11 @@ pub fn renderer(
     }
 }
 
+/// The wall clock at an instant of the run, to a millisecond.
+pub(crate) fn wall_clock(epoch: &Epoch, at: Timestamp) -> String {
+    clock::millis(epoch, at).to_string()
+}
+
 /// The colours that were asked for.
 pub(crate) fn style(color: Color, is_terminal: bool) -> style::Style {
     style::Style(colored(color, is_terminal))

@@ -61,8 +61,12 @@ pub struct Side {
     pub took: Duration,
     /// How long the sender sent.
     pub sent_for: Duration,
-    /// Whether the receiver tells which datagrams came out of order: iperf3's results do not.
+    /// Whether the receiver is rping, which tells which datagrams came out of order, and waits for the last: iperf3 does
+    /// neither.
     pub knows_order: bool,
+    /// Datagrams that were sent after the last that the far end saw: lost at the very end, or, where it is iperf3, which
+    /// stops at once, left unread. `None` where the far end sent, which goes on until it is told to stop.
+    pub unseen: Option<u64>,
     /// Whether the receiver left the payload unread; `None` where it was asked to and does not say whether it did.
     pub discarded: Option<bool>,
 }

@@ -81,6 +81,17 @@ fn refusal(number: i32) -> String {
 }
 
 impl Error {
+    /// Whether it is this host's own doing: an option that it does not know, an address that is not its own, nothing
+    /// left of something. The server was not reached then.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Error::Local { .. } => true,
+            Error::Net(rping_net::Error::Os { operation, .. }) => *operation != "connect",
+            Error::Net(_) => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Error {
         move |source| match source.kind() {
             std::io::ErrorKind::UnexpectedEof

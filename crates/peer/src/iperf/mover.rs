@@ -21,7 +21,7 @@ use super::{udp, Error};
 pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// How long a receiver that was stopped goes on taking what is on its way, as long as there is something.
-const DRAIN: Duration = Duration::from_secs(1);
+pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 
 /// A datagram that came before its stream was known to stand.
 #[derive(Clone, Copy, Debug)]
@@ -301,7 +301,7 @@ fn receive(mut stream: TcpStream, parameters: &Parameters, tally: &Tally) {
     }
     let mut figures = Figures::default();
     let mut stopped_at: Option<Timestamp> = None;
-    loop {
+    while !tally.is_abandoned() {
         let got = if parameters.skip_receive_copy {
             stream::discard(&stream, room.len())
         } else {

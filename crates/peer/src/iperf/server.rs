@@ -132,13 +132,16 @@ pub(crate) async fn serve(
     let carriers = match parameters.protocol {
         Protocol::Tcp => {
             control.send_state(State::CreateStreams).await?;
-            tcp_streams(&mut streams, client.ip(), &parameters).await?
+            while_there(&mut control, tcp_streams(&mut streams, client.ip(), &parameters)).await?
         }
         Protocol::Udp => {
-            let turn = timeout(STEP, place.claims.turn(client.ip())).await;
-            let mut turn = turn.map_err(|_| silent("other tests of this client began"))?;
+            let turn = async {
+                let turn = timeout(STEP, place.claims.turn(client.ip())).await;
+                turn.map_err(|_| silent("other tests of this client began"))
+            };
+            let mut turn = while_there(&mut control, turn).await?;
             control.send_state(State::CreateStreams).await?;
-            udp_streams(&mut turn.heard, &parameters, place).await?
+            while_there(&mut control, udp_streams(&mut turn.heard, &parameters, place)).await?
         }
     };
     drop(streams);
@@ -158,6 +161,22 @@ pub(crate) async fn serve(
         return Err(error);
     }
     conclude(control, watch, &parameters).await
+}
+
+/// What becomes of `work`, unless the client leaves meanwhile, or says what it has no reason to.
+async fn while_there<T>(
+    control: &mut Control,
+    work: impl std::future::Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        octet = control.hear() => Err(match octet.map(State::from_octet) {
+            Ok(Some(state)) => Error::unexpected(state),
+            Ok(None) => Error::Nonsense("an unknown state"),
+            Err(_) => Error::Closed("its streams were awaited"),
+        }),
+    }
 }
 
 fn silent(what: &'static str) -> Error {

@@ -68,6 +68,7 @@ pub(crate) struct Tally {
     /// When the last byte was moved, nanoseconds of the monotonic clock.
     last: AtomicU64,
     stop: AtomicBool,
+    abandoned: AtomicBool,
     done: AtomicBool,
 }
 
@@ -104,6 +105,16 @@ impl Tally {
     /// Asks the moving thread to end: a sender at once, a receiver when it has taken what is there.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
+    }
+
+    /// Asks a receiver to end whatever is still to come: nobody counts it.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

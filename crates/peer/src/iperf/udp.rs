@@ -7,7 +7,7 @@ use rping_net::{wait, Clock, Pacing, Waiter};
 use rping_wire::iperf::{DatagramHeader, UDP_ACCEPT};
 
 use super::counting::Counting;
-use super::mover::{Early, Schedule, LOOK};
+use super::mover::{Early, Schedule, DRAIN, LOOK};
 use super::params::Parameters;
 use super::spare::Spare;
 use super::tally::{Budget, Figures, Tally};
@@ -147,19 +147,21 @@ fn rate(parameters: &Parameters) -> f64 {
     }
 }
 
-/// Takes datagrams until it is stopped, and then whatever is there already.
+/// Takes datagrams until it is stopped, and then what is still on its way: until nothing comes for [`LOOK`].
 pub(super) fn receive(mut datagrams: Datagrams, parameters: &Parameters, tally: &Tally) {
     let mut counting = Counting::default();
     for early in std::mem::take(&mut datagrams.early) {
         counting.add(early.header, early.length, early.at);
     }
+    tally.write(&counting.figures, counting.last);
     let Some(socket) = &mut datagrams.bulk else { return };
     let is_roomy = socket.receive_buffer() >= ROOMY;
     let (mut again, mut waits) = (false, true);
-    loop {
+    let mut stopped_at = None;
+    while !tally.is_abandoned() {
         let is_last = tally.is_stopped();
         let before = counting.figures.received;
-        let got = socket.receive(waits && !is_last, |part| {
+        let got = socket.receive(waits || is_last, |part| {
             if part.length == UDP_ACCEPT.len() {
                 // The client has not heard yet that its stream stands.
                 again = true;
@@ -171,20 +173,20 @@ pub(super) fn receive(mut datagrams: Datagrams, parameters: &Parameters, tally: 
         if std::mem::take(&mut again) {
             socket.send_one(&UDP_ACCEPT);
         }
-        if is_last {
-            counting.figures.dropped = socket.drops();
-        }
-        if counting.figures.received != before || is_last {
+        if counting.figures.received != before {
             tally.write(&counting.figures, counting.last);
         }
-        if is_last && got == 0 {
-            return;
+        let now = Clock.now();
+        if is_last && (got == 0 || now.since(*stopped_at.get_or_insert(now)) > DRAIN) {
+            break;
         }
         waits = !(is_roomy && got >= THICK.min(socket.slots() / 2));
         if !waits && got < socket.slots() && !is_last {
             wait::sleep(REST);
         }
     }
+    counting.figures.dropped = socket.drops();
+    tally.write(&counting.figures, counting.last);
 }
 
 /// Tells the client that its stream stands.

@@ -15,7 +15,7 @@ use super::tally::Figures;
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) movers: Vec<Mover>,
-    omitted: Vec<Figures>,
+    pub(crate) omitted: Vec<Figures>,
     /// Segments sent again within the start-up phase, by stream.
     retransmits_omitted: Vec<u64>,
     pub(crate) began: Timestamp,

@@ -14,7 +14,7 @@ use super::sums::Sums;
 use super::{Client, End, Interval, Lateness, Observer, Outcome};
 use crate::iperf::control::{Control, STEP};
 use crate::iperf::mover::Mover;
-use crate::iperf::params::Parameters;
+use crate::iperf::params::{Parameters, Protocol};
 use crate::iperf::results::Results;
 use crate::iperf::tally::{Budget, Figures};
 use crate::iperf::watch::{percent, Watch};
@@ -23,8 +23,12 @@ use crate::iperf::Error;
 /// How long a server may take to bring the results of an interrupted test: a person waits.
 const HURRY: Duration = Duration::from_millis(150);
 
+/// The shortest interval that is shown at the end.
+const REST_LEAST: Duration = Duration::from_millis(50);
+
 /// How long nothing may move where a number of bytes, not a time, ends the test.
 const STALL: Duration = Duration::from_secs(30);
+const STALL_UDP: Duration = Duration::from_secs(3);
 
 /// A test whose data flows.
 pub(super) struct Running<'a> {
@@ -92,7 +96,7 @@ impl<'a> Running<'a> {
                     .for_each(|shown| *shown = Default::default());
                 omits = false;
                 observer.counting();
-                next = elapsed.saturating_add(self.client.interval);
+                next = omit.saturating_add(self.client.interval);
             }
             if elapsed >= next {
                 self.show(observer, elapsed, omits);
@@ -115,7 +119,7 @@ impl<'a> Running<'a> {
                 .fold(Duration::MAX, Duration::min);
             // Received bytes are looked at often enough to end soon after the last.
             let most = match self.client.end {
-                End::Bytes(_) if self.parameters.reverse => Duration::from_millis(1),
+                End::Bytes(_) if self.receives_any() => Duration::from_millis(1),
                 End::Bytes(_) => Duration::from_secs(1),
                 End::After(_) => Duration::from_secs(3600),
             };
@@ -139,29 +143,52 @@ impl<'a> Running<'a> {
             }
         }
         flowed.at = Clock.now();
+        // What the last interval line left over is shown where it is enough to have a rate.
+        let elapsed = flowed.at.since(self.watch.began);
+        if elapsed.saturating_sub(self.last) >= REST_LEAST {
+            self.show(observer, elapsed, omits);
+        }
         observer.ended();
         flowed
     }
 
     /// For how long nothing may move before the test is given up.
     fn patience(&self) -> Duration {
-        match self.client.end {
-            End::After(_) => Duration::MAX,
-            End::Bytes(_) => STALL.saturating_add(self.parameters.period().saturating_mul(3)),
-        }
+        let stall = match (self.client.end, self.parameters.protocol) {
+            (End::After(_), _) => return Duration::MAX,
+            (End::Bytes(_), Protocol::Tcp) => STALL,
+            // What was lost at the very end does not come any more.
+            (End::Bytes(_), Protocol::Udp) => STALL_UDP,
+        };
+        stall.saturating_add(self.parameters.period().saturating_mul(3))
     }
 
-    /// Whether all bytes that were asked for have come, where the far end sends.
+    fn receives_any(&self) -> bool {
+        self.parameters.reverse || self.parameters.bidirectional
+    }
+
+    /// Whether all bytes that were asked for were sent and have come.
     fn is_enough(&self) -> bool {
         let End::Bytes(wanted) = self.client.end else {
             return false;
         };
-        let received = (0..self.watch.movers.len())
-            .filter(|&place| !self.parameters.client_sends(place))
-            .fold(0u64, |sum, place| {
-                sum.saturating_add(self.watch.figures(place).bytes)
-            });
-        self.parameters.reverse && received >= wanted
+        let of = |sends: bool| {
+            let all = self.watch.movers.iter().enumerate();
+            all.filter(move |(_, mover)| mover.sends == sends)
+        };
+        if !of(true).all(|(_, mover)| mover.tally.is_done()) {
+            return false;
+        }
+        let received = of(false).fold(0u64, |sum, (place, _)| {
+            let figures = self.watch.figures(place);
+            // Of datagrams those that were lost have gone by as well.
+            let passed = match self.parameters.protocol {
+                Protocol::Tcp => figures.bytes,
+                Protocol::Udp => figures.packets.saturating_mul(self.parameters.length as u64),
+            };
+            sum.saturating_add(passed)
+        });
+        !self.receives_any() || received >= wanted
     }
 
     /// Shows what each direction did since the last time.
@@ -240,6 +267,7 @@ impl<'a> Running<'a> {
         let retransmits: Vec<Option<u64>> = places.map(|place| self.watch.retransmits(place)).collect();
         let mss = sending.iter().find_map(|mover| Some(mover.tcp_info()?.mss));
         let congestion = sending.iter().find_map(|mover| mover.congestion());
+        let omitted = self.watch.omitted.clone();
         let mut theirs = None;
         if failure.is_none() {
             let exchanged = self.exchange(&mut control, &figures, &retransmits, took_here);
@@ -264,6 +292,8 @@ impl<'a> Running<'a> {
         let mut watch = self.watch;
         let cpu = CpuTime::of_process().since(self.cpu_before);
         let ended = tokio::task::spawn_blocking(move || {
+            // What still comes in has been counted as what it is: too late.
+            watch.movers.iter().for_each(|mover| mover.tally.abandon());
             watch.end();
             watch
         });
@@ -280,6 +310,7 @@ impl<'a> Running<'a> {
                 (0..parameters.streams()).filter(|&place| parameters.client_sends(place) == is_forward);
             let side = Sums {
                 figures: &figures,
+                omitted: &omitted,
                 retransmits: &retransmits,
                 theirs: theirs.as_ref(),
                 discards: parameters.skip_receive_copy,

@@ -10,6 +10,8 @@ use crate::iperf::tally::Figures;
 /// What both sides say of all streams.
 pub(super) struct Sums<'a> {
     pub(super) figures: &'a [Figures],
+    /// What the figures leave out: the start-up phase.
+    pub(super) omitted: &'a [Figures],
     pub(super) retransmits: &'a [Option<u64>],
     pub(super) theirs: Option<&'a Results>,
     /// Whether receivers were asked to leave the payload unread.
@@ -64,10 +66,17 @@ impl Sums<'_> {
             .filter(|_| self.theirs.is_some_and(|results| results.has_retransmits));
         let knows_order = streams().next().is_some() && streams().all(|stream| stream.reordered.is_some());
         let unless_asked = if self.discards { None } else { Some(false) };
+        // Counts run through the start-up phase, which each end leaves out by its own clock.
+        let unseen = places.clone().try_fold(0u64, |sum, place| {
+            let highest = self.figures.get(place)?.plus(*self.omitted.get(place)?).packets;
+            let theirs = self.theirs?.stream(stream_id(place))?.packets;
+            Some(sum.saturating_add(highest.saturating_sub(theirs)))
+        });
         Some(if is_forward {
             Side {
                 is_forward,
                 knows_order,
+                unseen,
                 discarded: self.theirs.and_then(|results| results.discards).or(unless_asked),
                 sent: Some(ours),
                 received: theirs,
@@ -79,6 +88,7 @@ impl Sums<'_> {
             Side {
                 is_forward,
                 knows_order: true,
+                unseen: None,
                 discarded: Some(self.discards),
                 sent: theirs,
                 received: Some(ours),

@@ -1,0 +1,323 @@
+//! `rping bandwidth` as a person and a script meet it, against a server in this process and against those that fail.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use rping::peer::{Limits, Server, ServerHandle};
+use serde_json::Value;
+
+use crate::{rping, text};
+
+const FORMATS: [&str; 4] = ["text", "json", "ndjson", "csv"];
+
+struct Serving {
+    at: String,
+    handle: ServerHandle,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Serving {
+    fn start() -> Serving {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = Server::bind(&[address], Limits::default(), Arc::new(|_: &str| ())).expect("a server");
+        let (at, handle) = (server.local_addrs().next().expect("a port"), server.handle());
+        let thread = Some(std::thread::spawn(move || server.run().expect("it runs")));
+        let at = at.to_string();
+        Serving { at, handle, thread }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("it ends");
+        }
+    }
+}
+
+/// `rping bandwidth` with these flags against this server.
+fn bandwidth(at: &str, flags: &str) -> Output {
+    let mut args = vec!["bandwidth", at];
+    args.extend(flags.split_whitespace());
+    rping(&args)
+}
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).expect("one JSON document")
+}
+
+fn schema() -> Value {
+    serde_json::from_str(include_str!("../../docs/schema/rping.bandwidth-1.json")).expect("JSON")
+}
+
+fn check(schema: &Value, instance: &Value) {
+    let validator = jsonschema::validator_for(schema).expect("a schema");
+    let errors: Vec<_> = validator
+        .iter_errors(instance)
+        .map(|e| format!("{}: {e}", e.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?} in {instance:#}");
+}
+
+#[test]
+fn every_mode_gives_a_document_that_follows_the_schema_and_both_ends_figures() {
+    let serving = Serving::start();
+    let schema = schema();
+    for flags in [
+        "-n 1s --omit 0",
+        "-n 1s -P 3 -r --skip-rx-copy",
+        "-n 1s --bidir --omit 0 -b 50m --dscp EF --mss 1000 --congestion reno",
+        "-n 50 -l 64k",
+        "-u -n 1s --omit 0 -b 10m --latency",
+        "-u -n 200 -l 500 -b 0 -r",
+        "-u -n 1s --bidir --gso -l 1000 -b 30m -P 2 -i 250ms",
+        "-u -n 1s --gso --skip-rx-copy -l 1000 -b 30m --omit 0",
+    ] {
+        let output = bandwidth(&serving.at, &format!("{flags} -o json"));
+        assert_eq!(output.status.code(), Some(0), "{flags}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "", "{flags}");
+        let document = json(&output.stdout);
+        check(&schema, &document);
+        let target = &document["targets"][0];
+        let number = |of: &Value, key: &str| of[key].as_u64().unwrap_or_else(|| panic!("{flags}: {key}"));
+        let (two, udp) = (flags.contains("--bidir"), flags.contains("-u"));
+        for direction in match two {
+            true => vec![&target["forward"], &target["reverse"]],
+            false => vec![target],
+        } {
+            assert!(number(direction, "received_bytes") > 0, "{flags}");
+            assert!(number(direction, "sent_bytes") > 0, "{flags}");
+            let payload = if flags.contains("--skip-rx-copy") {
+                "discarded"
+            } else {
+                "read"
+            };
+            assert_eq!(direction["payload"], payload, "{flags}");
+            if udp {
+                assert_eq!(number(direction, "lost"), 0, "{flags}: {target:#}");
+                assert_eq!(number(direction, "reordered"), 0, "{flags}");
+                assert!(number(direction, "packets") >= number(direction, "received_packets"));
+            } else {
+                assert!(direction["retransmits"].is_u64(), "{flags}");
+                assert!(direction["packets"].is_null(), "{flags}");
+            }
+        }
+        assert_eq!(target["forward"].is_object(), two, "{flags}");
+        for end in ["local", "remote"] {
+            assert!(target["cpu"][end]["total_percent"].is_number(), "{flags}");
+        }
+        assert!(
+            !target["intervals"].as_array().expect("a list").is_empty(),
+            "{flags}"
+        );
+        let paced = document["instrument"]["lateness_ns"]["p50"].is_u64();
+        let is_paced = flags.contains("-b") && !flags.contains("-b 0") || (udp && !flags.contains("-b"));
+        assert_eq!(paced, is_paced, "{flags}: {}", document["instrument"]);
+        assert_eq!(
+            target["latency"].is_object(),
+            flags.contains("--latency"),
+            "{flags}"
+        );
+    }
+}
+
+#[test]
+fn latency_is_probed_before_the_load_and_under_it() {
+    let serving = Serving::start();
+    let output = bandwidth(&serving.at, "-n 1s --omit 0 --latency -o json");
+    let latency = &json(&output.stdout)["targets"][0]["latency"];
+    for phase in ["idle", "loaded"] {
+        let of = &latency[phase];
+        assert!(of["received"].as_u64().expect("a count") > 20, "{latency:#}");
+        assert!(of["rtt_ns"]["p50"].is_u64(), "{latency:#}");
+        assert!(of["forward_ns"]["p50"].is_u64() && of["reverse_ns"]["p50"].is_u64());
+        assert!(of["round_trips_per_minute"].as_f64().expect("a figure") > 0.0);
+    }
+    let shown = text(&bandwidth(&serving.at, "-n 1s --omit 0 --latency").stdout);
+    assert!(shown.contains("round trips per minute under load"), "{shown}");
+    assert!(shown.contains("estimated clock offset"), "{shown}");
+}
+
+#[test]
+fn a_stream_has_a_line_or_a_row_for_each_interval() {
+    let serving = Serving::start();
+    let schema = schema();
+    let line = serde_json::json!({ "$ref": "#/$defs/line", "$defs": schema["$defs"] });
+    let output = bandwidth(&serving.at, "-n 1s --omit 1s -i 500ms --bidir -o ndjson");
+    let shown = text(&output.stdout);
+    let lines: Vec<Value> = shown.lines().map(|line| json(line.as_bytes())).collect();
+    let (last, intervals) = lines.split_last().expect("lines");
+    assert_eq!(last["type"], "summary");
+    check(&schema, last);
+    assert!(intervals.len() >= 8, "{shown}");
+    intervals.iter().for_each(|interval| check(&line, interval));
+    assert_eq!(
+        intervals.len(),
+        last["targets"][0]["intervals"].as_array().expect("a list").len()
+    );
+    assert!(intervals.iter().any(|interval| interval["omitted"] == true));
+
+    let shown = text(&bandwidth(&serving.at, "-n 1s --omit 0 -i 250ms -u -o csv").stdout);
+    let rows: Vec<usize> = shown.lines().map(|row| row.split(',').count()).collect();
+    assert!(rows.len() >= 4, "{shown}");
+    assert!(rows.iter().all(|cells| *cells == 14), "{shown}");
+}
+
+#[test]
+fn text_shows_what_was_sent_and_received_intervals_and_a_histogram() {
+    let serving = Serving::start();
+    let shown = text(&bandwidth(&serving.at, "-n 1s --omit 0 -i 200ms -H 4 --timestamps").stdout);
+    for part in [
+        "sent:",
+        "received:",
+        "payload read",
+        "CPU: here",
+        "rate ≥",
+        "cwnd",
+        "rtt",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let quiet = text(&bandwidth(&serving.at, "-n 1s --omit 0 -q").stdout);
+    assert!(quiet.contains("received:") && !quiet.contains("cwnd"), "{quiet}");
+}
+
+#[test]
+fn an_assertion_decides_the_exit_code() {
+    let serving = Serving::start();
+    let code = |assertion: &str| {
+        let args = [
+            "bw",
+            &serving.at,
+            "-n",
+            "500ms",
+            "--omit",
+            "0",
+            "-q",
+            "--assert",
+            assertion,
+        ];
+        rping(&args).status.code()
+    };
+    assert_eq!(code("rate>1k"), Some(0));
+    assert_eq!(code("rate>900t"), Some(1));
+}
+
+#[test]
+fn a_server_that_refuses_is_exit_1_with_one_line_and_a_whole_document() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let closed = listener.local_addr().expect("an address").to_string();
+    drop(listener);
+    for format in FORMATS {
+        let output = bandwidth(&closed, &format!("-n 1s -o {format}"));
+        assert_eq!(output.status.code(), Some(1), "{format}");
+        let err = text(&output.stderr);
+        assert!(err.starts_with("rping: ") && err.lines().count() == 1, "{err}");
+        assert!(err.contains("start rping server"), "{err}");
+        if let "json" | "ndjson" = format {
+            let document = json(&output.stdout);
+            check(&schema(), &document);
+            assert!(document["targets"][0]["error"].is_string());
+            assert_eq!(document["totals"]["answered"], 0);
+        }
+    }
+}
+
+#[test]
+fn what_this_host_cannot_do_is_exit_2() {
+    let serving = Serving::start();
+    for flags in [
+        "--congestion no-such",
+        "-S 192.0.2.1",
+        "-l 2m",
+        "-P 129",
+        "--omit 1.5s",
+        "-u --mss 1000",
+        "--gso",
+    ] {
+        let output = bandwidth(&serving.at, &format!("{flags} -n 1s"));
+        assert_eq!(output.status.code(), Some(2), "{flags}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stderr).lines().count(), 1, "{flags}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_exit_2_with_the_summary_on_standard_error() {
+    let serving = Serving::start();
+    for format in FORMATS {
+        let output = Command::new(env!("CARGO_BIN_EXE_rping"))
+            .args([
+                "bandwidth",
+                &serving.at,
+                "-n",
+                "500ms",
+                "--omit",
+                "0",
+                "-o",
+                format,
+            ])
+            .stdout(File::options().write(true).open("/dev/full").expect("/dev/full"))
+            .output()
+            .expect("rping starts");
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{format}: {err}");
+        assert!(
+            err.contains("No space left on device") && err.contains("received:"),
+            "{format}: {err}"
+        );
+    }
+}
+
+#[test]
+fn an_interrupt_shows_the_summary_and_a_reader_that_goes_away_is_a_quiet_end() {
+    let serving = Serving::start();
+    let start = |format: &str| {
+        Command::new(env!("CARGO_BIN_EXE_rping"))
+            .args([
+                "bandwidth",
+                &serving.at,
+                "-t",
+                "--omit",
+                "0",
+                "-i",
+                "100ms",
+                "-o",
+                format,
+            ])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("rping starts")
+    };
+    let mut child = start("ndjson");
+    let mut out = child.stdout.take().expect("a pipe");
+    let mut first = [0; 16];
+    out.read_exact(&mut first).expect("a line");
+    let killed = Command::new("kill")
+        .args(["-s", "INT", &child.id().to_string()])
+        .status();
+    assert!(killed.expect("kill starts").success());
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).expect("the rest");
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
+    let last = json(rest.lines().last().expect("a line").as_bytes());
+    assert_eq!(
+        (&last["type"], &last["interrupted"]),
+        (&"summary".into(), &true.into())
+    );
+    assert!(last["targets"][0]["sent_bytes"].as_u64().expect("a count") > 0);
+
+    let mut child = start("csv");
+    let mut out = child.stdout.take().expect("a pipe");
+    out.read_exact(&mut first).expect("a line");
+    drop(out);
+    let output = child.wait_with_output().expect("an end");
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(0), String::new())
+    );
+}
