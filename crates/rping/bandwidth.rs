@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rping_net::Clock;
 use rping_peer::beside::{Beside, Findings, Phase};
-use rping_peer::iperf::{Client, Error, Interval, Observer, Outcome, Protocol};
+use rping_peer::iperf::{Client, Error, Interval, Observer, Outcome, Protocol, Side};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::sync::Notify;
 
@@ -109,9 +109,16 @@ pub(crate) fn run(request: BandwidthRequest) -> u8 {
             return 2;
         }
     }
-    let answered = directions
-        .iter()
-        .any(|(_, of)| of.bits_per_second.is_some_and(|rate| rate > 0.0));
+    // A person who had enough did not wait for the far end's figures: over TCP, what left was taken.
+    let was_taken = outcome.is_some_and(|outcome| {
+        let is_tcp = client.parameters.protocol == Protocol::Tcp;
+        let sent = |side: &Side| side.sent.is_some_and(|sent| sent.bytes > 0);
+        is_tcp && outcome.interrupted && outcome.sides.iter().any(sent)
+    });
+    let answered = was_taken
+        || directions
+            .iter()
+            .any(|(_, of)| of.bits_per_second.is_some_and(|rate| rate > 0.0));
     let holds = verdicts.iter().all(|verdict| verdict.holds);
     match &ran {
         Err(error) if error.is_local() => 2,

@@ -44,6 +44,7 @@ impl Serving {
     fn control(&self, cookie: &[u8; 37]) -> TcpStream {
         let mut control = TcpStream::connect(self.at).unwrap();
         control.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        control.set_nodelay(true).unwrap();
         control.write_all(cookie).unwrap();
         assert_eq!(octet(&mut control), Some(PARAM_EXCHANGE));
         control

@@ -23,7 +23,7 @@ use running::Running;
 /// When the client ends the test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// After this time, the start-up phase not counted.
+    /// After this time, the start-up phase not counted; [`Duration::MAX`]: when it is told to.
     After(Duration),
     /// After this many bytes over all streams of the direction.
     Bytes(u64),
@@ -191,6 +191,8 @@ impl Client {
     fn complete(&self) -> Parameters {
         let mut all = self.parameters.clone();
         (all.time, all.bytes, all.blocks) = match self.end {
+            // Without any limit iperf3's server goes on until the client ends the test.
+            End::After(Duration::MAX) => (0, 0, 0),
             End::After(time) => (time.as_secs_f64().ceil() as u32, 0, 0),
             End::Bytes(bytes) => (0, bytes, 0),
         };

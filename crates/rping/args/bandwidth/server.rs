@@ -1,6 +1,7 @@
 //! From what was asked for to a test that can be run: the server found, the whole judged against this host.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rping_net::stream::StreamOptions;
 use rping_peer::iperf::{Client, End};
@@ -13,9 +14,6 @@ use crate::targets::{LocalNet, Resolver};
 /// The headers that a UDP payload shares the path MTU with.
 const HEADERS_V4: usize = 28;
 const HEADERS_V6: usize = 48;
-
-/// The longest test that iperf3's protocol knows.
-const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// A test that can be run.
 #[derive(Debug)]
@@ -63,7 +61,7 @@ impl BandwidthRequest {
         let end = match self.stop {
             Stop::Count(n) => End::Bytes(n.saturating_mul(parameters.length as u64).min(1 << 62)),
             Stop::After(time) => End::After(time),
-            Stop::Never => End::After(DAY),
+            Stop::Never => End::After(Duration::MAX),
         };
         let client = Client {
             server: address,

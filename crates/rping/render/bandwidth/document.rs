@@ -254,6 +254,7 @@ pub(super) fn whole<'a>(ended: &Ended<'a>, kind: Option<&'static str>) -> impl S
                 End::After(_) => None,
             },
             duration_ns: match client.end {
+                End::After(Duration::MAX) => None,
                 End::After(time) => Some(nanos(time)),
                 End::Bytes(_) => None,
             },

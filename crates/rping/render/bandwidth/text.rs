@@ -38,6 +38,7 @@ pub(crate) fn header(name: &str, client: &Client) -> String {
         let _ = write!(line, " at {} each", Bits(p.bandwidth as f64));
     }
     let _ = match client.end {
+        End::After(Duration::MAX) => write!(line, ", until interrupted"),
         End::After(time) => write!(line, ", {}", setting(time)),
         End::Bytes(bytes) => write!(line, ", {}", Bytes(bytes)),
     };

@@ -143,9 +143,9 @@ impl<'a> Running<'a> {
             }
         }
         flowed.at = Clock.now();
-        // What the last interval line left over is shown where it is enough to have a rate.
+        // What the last interval line left over is shown where it is enough to have a rate, or all there is.
         let elapsed = flowed.at.since(self.watch.began);
-        if elapsed.saturating_sub(self.last) >= REST_LEAST {
+        if self.last.is_zero() || elapsed.saturating_sub(self.last) >= REST_LEAST {
             self.show(observer, elapsed, omits);
         }
         observer.ended();
