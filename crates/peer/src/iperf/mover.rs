@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use rping_net::{stream, Clock, Pacing, Waiter};
 use rping_stats::Histogram;
 use rping_wire::iperf::DatagramHeader;
 
-use super::params::{Parameters, Protocol};
+use super::params::{Parameters, Protocol, LENGTH_MOST};
 use super::tally::{Budget, Figures, Tally};
 use super::udp::Datagrams;
 use super::{udp, Error};
@@ -216,6 +216,14 @@ const WRITE: usize = 512 << 10;
 const READ: usize = 512 << 10;
 const WAKE: usize = 256 << 10;
 
+/// What is sent, at most [`LENGTH_MOST`] bytes of it: one copy for all streams, so that several have no more to read
+/// than one and it stays in the processor's cache.
+fn payload(bytes: usize) -> &'static [u8] {
+    static PAYLOAD: OnceLock<Vec<u8>> = OnceLock::new();
+    let all = PAYLOAD.get_or_init(|| vec![0x5a; LENGTH_MOST]);
+    all.get(..bytes).unwrap_or(all)
+}
+
 /// A paced sender writes about this long's worth at once, so that a long message is no burst.
 const PIECE: Duration = Duration::from_millis(1);
 /// And no less than that, unless the message is shorter.
@@ -235,7 +243,7 @@ fn send(mut stream: TcpStream, parameters: &Parameters, tally: &Tally, budget: &
             (1, worth.max(PIECE_LEAST).min(length))
         }
     };
-    let messages = vec![0x5a; most * length];
+    let messages = payload(most * length);
     let mut figures = Figures::default();
     let mut waiter = Waiter::new(Pacing::choose(bits as f64 / 8.0 / piece.min(length) as f64));
     'messages: while !tally.is_stopped() {
