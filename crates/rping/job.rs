@@ -66,7 +66,7 @@ impl Target {
         match (&self.name, self.address) {
             (Some(name), _) => name.to_string(),
             (None, Some(address)) if address.port() == 0 => show_ip(address),
-            (None, Some(address)) => address.to_string(),
+            (None, Some(address)) => show_socket(address),
             (None, None) => "?".to_owned(),
         }
     }
@@ -82,11 +82,30 @@ impl Target {
     }
 }
 
-/// An address without its port, with the scope id where there is one.
+/// An address without its port, with its zone where it has one: by the interface's name, `fe80::1%eth0`, or by its number
+/// where there is none of that number.
 pub fn show_ip(address: SocketAddr) -> String {
     match address {
-        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+            let index = v6.scope_id();
+            // The kernel lets an interface's name hold quotes and escapes, which no output shall.
+            let plain = |name: &String| {
+                name.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-@".contains(&b))
+            };
+            let name = rping_net::options::interface_name(index).filter(plain);
+            let zone = name.unwrap_or_else(|| index.to_string());
+            format!("{}%{zone}", v6.ip())
+        }
         other => other.ip().to_string(),
+    }
+}
+
+/// An address with its port, as [`show_ip`] shows it: `10.0.0.7:80`, `[fe80::1%eth0]:80`.
+pub fn show_socket(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("[{}]:{}", show_ip(address), v6.port()),
+        other => other.to_string(),
     }
 }
 

@@ -155,7 +155,7 @@ fn measure(pair: &Pair, case: &Case) -> (Vec<String>, Option<String>) {
     let capture = Capture::start(&pair.client, "c0", case.filter);
     let run = rping(
         &pair.client,
-        &[case.args, &["-n", "100", "-i", "5ms", "-o", "ndjson"]].concat(),
+        &[case.args, &["-n", "100", "-i", "0", "-o", "ndjson"]].concat(),
     );
     let packets = capture.stop().packets;
     let mut row = vec![case.name.to_owned()];
@@ -209,7 +209,8 @@ fn measure(pair: &Pair, case: &Case) -> (Vec<String>, Option<String>) {
     (row, fault)
 }
 
-/// From each probe to the frame that follows it, nanoseconds; probes go one at a time here.
+/// From each probe to the frame that follows it, nanoseconds; each probe waits for the last one's answer, however busy the
+/// machine is.
 fn round_trips(packets: &[Packet], is_probe: fn(&Packet) -> bool) -> Vec<i128> {
     packets
         .windows(2)

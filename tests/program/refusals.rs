@@ -45,6 +45,32 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["icmp", "::1", "-4"], "IPv4"),
     (&["icmp", "127.0.0.1", "-l", "65508"], "65507"),
     (&["icmp", "::1", "-l", "65528"], "65527"),
+    (&["icmp", "127.0.0.1", "-l", "64k"], "65507"),
+    (&["icmp", "127.0.0.1", "-l", "99999999999999999999"], "--size"),
+    (&["icmp", "127.0.0.1", "-c", "5", "-n", "6"], "twice"),
+    (
+        &["icmp", "127.0.0.1", "-H", "2", "-H", "3"],
+        "--histogram is given twice",
+    ),
+    (&["icmp", "127.0.0.1", "-H", "0"], "--histogram '0'"),
+    (&["icmp", "127.0.0.1", "--rate", "5", "-i", "0"], "contradict"),
+    (&["icmp", "127.0.0.1", "--rate", "0"], "--rate 0"),
+    (&["icmp", "127.0.0.1", "--rate", "inf"], "--rate"),
+    (&["icmp", "127.0.0.1", "-n", "1.5"], "whole"),
+    (&["icmp", "127.0.0.1", "-n", "0s"], "--count"),
+    (&["icmp", "127.0.0.1", "-W", "NaN"], "--timeout"),
+    (&["icmp", "127.0.0.1", "-W", "1e308"], "--timeout"),
+    (&["icmp", "127.0.0.1", "-w", "-1"], "--warmup"),
+    (&["icmp", "127.0.0.1", "-S", "127.0.0.1:77"], "no ports"),
+    (&["tcp", "127.0.0.1:1", "-S", "127.0.0.1:65536"], "1 to 65535"),
+    (&["tcp", "127.0.0.1:80-70"], "backwards"),
+    (&["tcp", "127.0.0.1:0-5"], "no port 0"),
+    (&["tcp", "127.0.0.1:no-such-service"], "no service"),
+    (&["udp", "127.0.0.1:0"], "no port 0"),
+    (&["icmp", "10.0.0.5-10.0.0.1"], "backwards"),
+    (&["icmp", "fe80::1%no-such-if0"], "no interface"),
+    (&["icmp", "--targets", "/dev/null"], "no target"),
+    (&["445"], "did you mean HOST:445"),
     (&["udp", "127.0.0.1", "--protocol", "echo", "-l", "8"], "16 bytes"),
     (&["icmp", "127.0.0.1", "-I", "no-such-interface"], "no interface"),
     (
@@ -90,6 +116,10 @@ fn a_list_with_rubbish_names_the_line() {
     for (rubbish, words) in [
         (&b"127.0.0.1\n# a comment\nno such host\n"[..], "line 3"),
         (b"127.0.0.1\n\xff\xfe\n", "line 2"),
+        (b"127.0.0.1\n10.0.0.1/24\n", "line 2"),
+        (b"127.0.0.1\r\n\x1b[31mred\r\n", "line 2"),
+        (b"\0\0\0\0", "line 1"),
+        (b"# nothing but a comment\n", "no target"),
     ] {
         std::fs::write(list.path(), rubbish).expect("the list is written");
         let output = rping(&["icmp", "--targets", &list.path().to_string_lossy(), "-n", "1"]);

@@ -188,7 +188,7 @@ impl fmt::Display for Origin {
 pub struct Refusal {
     /// The reason by name.
     pub reason: Reason,
-    /// Who said so; `None` when it was the local stack without an address, or a TCP reset's sender is the target itself.
+    /// Who said so; `None` when it was the local stack, which has no address.
     pub from: Option<Origin>,
     /// The ICMP or ICMPv6 message that said so: type and code. `None` for a TCP reset and for local errors.
     pub icmp: Option<(u8, u8)>,

@@ -18,7 +18,7 @@ use crate::Result;
 
 /// How long stamps may take to appear. They take 30 µs when they are on already, and a few milliseconds else; on a
 /// machine whose workers starve they may never come.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Receive stamps are on as long as this lives.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct StampKeeper {
 }
 
 impl StampKeeper {
-    /// Switches receive stamps on and waits, for at most 50 ms, until a packet bears one.
+    /// Switches receive stamps on and waits, for at most 250 ms, until a packet bears one.
     ///
     /// # Errors
     /// When no socket can be opened.

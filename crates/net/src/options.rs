@@ -89,6 +89,18 @@ pub fn interface_index(name: &str) -> Result<u32> {
     }
 }
 
+/// The name of the interface with this index, where there is one.
+pub fn interface_name(index: u32) -> Option<String> {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: `name` is valid for writes of IF_NAMESIZE bytes, the most that are written, with a closing zero.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    let text = name.split(|byte| *byte == 0).next()?;
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
 /// The path MTU toward `to` as this host knows it now, bytes; `None` without a route.
 pub fn path_mtu(to: SocketAddr) -> Option<u32> {
     let socket = socket2::Socket::new(
@@ -255,6 +267,13 @@ mod tests {
             assert_eq!(sys::get_int(socket.as_fd(), level, ttl).expect("ttl"), 7);
             assert_eq!(sys::get_int(socket.as_fd(), level, tos).expect("tos"), 46 << 2);
         }
+    }
+
+    #[test]
+    fn an_interface_is_named_by_its_number() {
+        let index = interface_index("lo").expect("there is one");
+        assert_eq!(interface_name(index).as_deref(), Some("lo"));
+        assert_eq!(interface_name(0x7fff_fff0), None);
     }
 
     #[test]

@@ -223,7 +223,7 @@ impl Request {
                 ))
             }
             (_, Some(size)) if size > most_payload(self.family.unwrap_or(Family::V6)) => {
-                return Err(too_large(size, self.family.unwrap_or(Family::V6)))
+                return Err(too_large(size))
             }
             _ => {}
         }
@@ -424,7 +424,7 @@ impl Request {
         for address in targets.iter().filter_map(|target| target.address) {
             let family = Family::of(address.ip());
             if size > most_payload(family) {
-                return Err(too_large(size, family));
+                return Err(too_large(size));
             }
             if self.kind == Kind::Udp(UdpProtocol::Auto) && address.port() == 7 && size < NONCE {
                 return refuse(format_args!(
@@ -497,9 +497,10 @@ const fn most_payload(family: Family) -> usize {
     }
 }
 
-fn too_large(size: usize, family: Family) -> Usage {
+fn too_large(size: usize) -> Usage {
     Usage::new(format_args!(
-        "--size {size}: over {family} a probe carries at most {} bytes",
-        most_payload(family)
+        "--size {size}: a probe carries at most {} bytes over IPv4, {} over IPv6",
+        most_payload(Family::V4),
+        most_payload(Family::V6)
     ))
 }

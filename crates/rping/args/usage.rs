@@ -64,7 +64,7 @@ pub(crate) fn flatten(error: &clap::Error, help: &str) -> Usage {
         _ => None,
     };
     // Clap names an argument with its value's name behind it; the flag alone says it.
-    let flag = |kind| text(kind).map(|s| s.split(" <").next().unwrap_or_default().to_owned());
+    let flag = |kind| text(kind).map(|s| s.split(' ').next().unwrap_or_default().to_owned());
     let arg = flag(ContextKind::InvalidArg).unwrap_or_default();
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
     let what = match error.kind() {

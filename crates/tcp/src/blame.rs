@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use rping_engine::{Reason, Refusal, Timestamp};
+use rping_engine::{Origin, Reason, Refusal, Timestamp};
 use rping_net::errqueue::{send_refusal, SocketError, Verdict};
 use rping_net::iface::{self, same_subnet, Interface};
 use rping_net::netlink::{self, RouteKind};
@@ -39,7 +39,10 @@ pub(crate) fn of_failed(connection: &Connection, to: SocketAddr, route: &RouteAs
     }
     match connection.take_error().ok().flatten() {
         // RFC 9293 section 3.10.7.3: only a reset refuses in SYN-SENT. It comes from the target's address.
-        Some(errno @ libc::ECONNREFUSED) => Failure::Rejected(Refusal::of(Reason::PortClosed).errno(errno)),
+        Some(errno @ libc::ECONNREFUSED) => Failure::Rejected(Refusal {
+            from: Some(Origin::Ip(to.ip())),
+            ..Refusal::of(Reason::PortClosed).errno(errno)
+        }),
         Some(libc::ECONNRESET | libc::EPIPE) => Failure::Established,
         // The kernel gave up sending SYNs: as silent as before.
         Some(libc::ETIMEDOUT) | None => Failure::Nothing,

@@ -72,12 +72,12 @@ fn a_closed_port_and_a_reset_by_a_firewall_are_port_closed_without_icmp() {
         let closed = rejected(pair.client.run(|| one(to, SHORT)));
         assert_eq!(
             (closed.reason, closed.from, closed.icmp),
-            (Reason::PortClosed, None, None)
+            (Reason::PortClosed, Some(Origin::Ip(to.ip())), None)
         );
         let reset = firewalled(&pair, to, "reject with tcp reset");
         assert_eq!(
             (reset.reason, reset.from, reset.icmp),
-            (Reason::PortClosed, None, None)
+            (Reason::PortClosed, Some(Origin::Ip(to.ip())), None)
         );
         pair.server.nft_flush();
     }

@@ -9,13 +9,13 @@ use super::super::style::{Style, Tone};
 use super::super::units::{counted, setting, Time};
 use super::super::words;
 use super::Out;
-use crate::job::{show_ip, Job, Kind, Target};
+use crate::job::{show_ip, show_socket, Job, Kind, Target};
 
 /// Who a line is about: the answerer's view is the address and port; several targets are told apart by their names.
 fn whom(job: &Job, target: &Target) -> String {
     let address = match target.address {
         Some(address) if address.port() == 0 => show_ip(address),
-        Some(address) => address.to_string(),
+        Some(address) => show_socket(address),
         None => Escaped(&target.label()).to_string(),
     };
     let label = target.label();
