@@ -67,6 +67,37 @@ fn arrivals(reach: u64) -> impl Strategy<Value = Vec<(u64, Option<u64>)>> {
 }
 
 proptest! {
+    /// Bins, quantiles and the V2 form are those of the library whose format it is.
+    #[test]
+    fn the_bins_are_hdrhistograms(values in durations(), digits in 1u8..=3) {
+        let mut ours = Histogram::with_digits(digits).unwrap();
+        let mut theirs = hdrhistogram::Histogram::<u64>::new_with_bounds(1, 2, digits).unwrap();
+        theirs.auto(true);
+        for &value in &values {
+            ours.record(value);
+            theirs.record(value).unwrap();
+        }
+        let bins: Vec<_> = ours.recorded().map(|bin| (bin.highest, bin.count)).collect();
+        let expected: Vec<_> = theirs
+            .iter_recorded()
+            .map(|step| (step.value_iterated_to(), step.count_at_value()))
+            .collect();
+        prop_assert_eq!(bins, expected);
+        for bin in ours.recorded() {
+            prop_assert_eq!(bin.lowest, theirs.lowest_equivalent(bin.highest));
+        }
+        for rank in [1, values.len() / 2, values.len()] {
+            let q = (rank as f64 - 0.5) / values.len() as f64;
+            if let Some(value) = ours.quantile(q) {
+                prop_assert_eq!(value, theirs.value_at_quantile(q));
+            }
+        }
+        let again = Histogram::from_v2_base64(&ours.to_v2_base64()).unwrap();
+        prop_assert_eq!(again, ours);
+    }
+}
+
+proptest! {
     #[test]
     fn moments_are_those_of_the_raw_samples(values in durations()) {
         let m = moments_of(&values);
