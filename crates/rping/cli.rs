@@ -282,6 +282,7 @@ impl Control for Watching {
         let format = *format;
         let instrument = Instrument {
             pacing: "",
+            waiting: None,
             warnings: Vec::new(),
         };
         let report = Report {

@@ -16,16 +16,47 @@ pub enum Kind {
     Udp(UdpProtocol),
     /// ARP request or NDP neighbour solicitation.
     Arp,
+    /// Request and response with `rping server`.
+    Latency(Carrier),
 }
 
 impl Kind {
-    /// The command's name: `icmp`, `tcp`, `udp` or `arp`.
+    /// The command's name: `icmp`, `tcp`, `udp`, `arp` or `latency`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Icmp => "icmp",
             Kind::Tcp => "tcp",
             Kind::Udp(_) => "udp",
             Kind::Arp => "arp",
+            Kind::Latency(_) => "latency",
+        }
+    }
+
+    /// Whose packets these are on the way: what a firewall takes them for.
+    pub(crate) const fn on_the_wire(self) -> Kind {
+        match self {
+            Kind::Latency(Carrier::Udp) => Kind::Udp(UdpProtocol::Stamp),
+            other => other,
+        }
+    }
+}
+
+/// What carries requests and responses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Carrier {
+    /// One TCP connection for each target.
+    #[default]
+    Tcp,
+    /// STAMP packets (RFC 8762) over UDP.
+    Udp,
+}
+
+impl Carrier {
+    /// The word used in output: `tcp` or `udp`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Carrier::Tcp => "tcp",
+            Carrier::Udp => "udp",
         }
     }
 }
@@ -45,6 +76,8 @@ pub enum UdpProtocol {
 pub use rping_engine::{Order, Pace, Stop, Window};
 pub use rping_net::tcp::Close;
 pub use rping_net::Pacing;
+pub use rping_net::Wait;
+pub use rping_peer::Key;
 
 /// One target.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -134,8 +167,15 @@ pub struct Job {
     pub order: Order,
     /// How the time until the next send is spent; `None`: by the rate and the CPUs there are.
     pub pacing: Option<Pacing>,
-    /// Payload bytes (ICMP, UDP). Default 32; STAMP sends at least 44.
+    /// Payload bytes (ICMP, UDP, latency). Default 32, latency 64; STAMP sends at least 44, a latency message over TCP has
+    /// at least 16.
     pub size: usize,
+    /// Latency over TCP: requests are small, and the responses have the size.
+    pub reverse: bool,
+    /// Latency: how responses are waited for.
+    pub wait: Wait,
+    /// Latency: the key that both ends share.
+    pub key: Option<Key>,
     /// The local address probes leave from.
     pub source: Option<IpAddr>,
     /// The local port probes leave from (TCP, UDP).
@@ -167,19 +207,27 @@ pub struct Job {
 impl Job {
     /// A job with the defaults of the command line and no targets yet.
     pub fn new(kind: Kind) -> Job {
+        let is_latency = matches!(kind, Kind::Latency(_));
+        let is_tcp = matches!(kind, Kind::Tcp | Kind::Latency(Carrier::Tcp));
         Job {
             kind,
             targets: Vec::new(),
-            stop: Stop::Count(4),
-            pace: Pace::Every(Duration::from_secs(1)),
+            stop: Stop::Count(if is_latency { 1000 } else { 4 }),
+            pace: match is_latency {
+                true => Pace::WhenSettled,
+                false => Pace::Every(Duration::from_secs(1)),
+            },
             max_rate: None,
-            timeout: Duration::from_secs(if kind == Kind::Tcp { 3 } else { 1 }),
-            warmup: 0,
+            timeout: Duration::from_secs(if is_tcp { 3 } else { 1 }),
+            warmup: if is_latency { 5 } else { 0 },
             retries: 0,
             enough: None,
             order: Order::Listed,
             pacing: None,
-            size: 32,
+            size: if is_latency { 64 } else { 32 },
+            reverse: false,
+            wait: Wait::Auto,
+            key: None,
             source: None,
             source_port: None,
             interface: None,

@@ -27,6 +27,7 @@ pub mod cli;
 pub mod fuzzing;
 pub mod job;
 pub mod key;
+mod latency;
 mod open;
 mod printer;
 mod progress;
@@ -44,7 +45,7 @@ pub use rping_peer as peer;
 pub use rping_stats as stats;
 
 pub use assertion::Assertion;
-pub use job::{Close, Job, Kind, Pace, Stop, Target, UdpProtocol};
+pub use job::{Carrier, Close, Job, Kind, Pace, Stop, Target, UdpProtocol};
 pub use open::OpenError;
 pub use report::{Epoch, Instrument, Report};
 pub use run::{Hooks, Opened, RunError};

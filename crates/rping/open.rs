@@ -6,7 +6,7 @@ use std::time::Duration;
 use rping_engine::{Control, Probe, Sink};
 use rping_net::{Pacing, Waiter, Waker};
 
-use crate::job::{Job, Kind, UdpProtocol};
+use crate::job::{Carrier, Job, Kind, UdpProtocol};
 use crate::report::Report;
 use crate::run::{Go, Opened, RunError};
 
@@ -49,7 +49,7 @@ impl Settings {
     }
 }
 
-fn source(job: &Job) -> Option<SocketAddr> {
+pub(crate) fn source(job: &Job) -> Option<SocketAddr> {
     job.source
         .map(|ip| SocketAddr::new(ip, job.source_port.unwrap_or(0)))
 }
@@ -130,6 +130,16 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
             let probe = rping_udp::UdpProbe::open(&addresses, protocol, &options).map_err(OpenError::from)?;
             let pacing = probe.pacing();
             scout(job, probe, pacing, go)
+        }
+        Kind::Latency(Carrier::Tcp) => crate::latency::open(job, settings, go),
+        Kind::Latency(Carrier::Udp) => {
+            let options = probe_options(&job, settings, &addresses);
+            let probe = rping_udp::UdpProbe::open(&addresses, rping_udp::Protocol::Stamp, &options)
+                .map_err(OpenError::from)?;
+            let pacing = probe.pacing();
+            go.go_and(job, probe, pacing, |_, report| {
+                report.instrument.waiting = Some((report.job.wait.here().as_str(), None));
+            })
         }
         Kind::Arp => open_arp(job, settings, go),
     }

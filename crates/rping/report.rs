@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rping_engine::{RunReport, StampSource, TargetReport, Timestamp};
 
 use crate::assertion::Verdict;
-use crate::job::Job;
+use crate::job::{Job, Kind};
 
 /// The fixed point between the monotonic clock of the measurement and the wall clock of labels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +28,9 @@ impl Epoch {
 pub struct Instrument {
     /// The pacing policy that ran: `precise`, `spin` or `eco`.
     pub pacing: &'static str,
+    /// How responses of a latency test are waited for: here, and there where that is known (`busy`, `spin_then_block`,
+    /// `block`); `None` for probes of other kinds.
+    pub waiting: Option<(&'static str, Option<&'static str>)>,
     /// When not to trust the result, one sentence each, without a final line break. Machine-readable ones begin with
     /// their key and a colon, e.g. `duplicate_address: 10.0.0.7 is claimed by 02:…:01 and 02:…:02`.
     pub warnings: Vec<String>,
@@ -71,6 +74,7 @@ impl Report {
         };
         let instrument = Instrument {
             pacing: "precise",
+            waiting: None,
             warnings: job.notes.clone(),
         };
         Report {
@@ -100,7 +104,12 @@ impl Report {
             .max()
             .unwrap_or(0);
         if self.failure.is_some() {
-            2
+            // What ends a latency test early is the far end's doing: it was done, and not answered.
+            if matches!(self.job.kind, Kind::Latency(_)) {
+                targets.max(1)
+            } else {
+                2
+            }
         } else {
             let broken = self.verdicts().iter().any(|verdict| !verdict.holds);
             targets.max(u8::from(broken))

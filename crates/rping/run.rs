@@ -232,6 +232,7 @@ impl<O: Opened, S: Sink, C: Control> Go<'_, O, S, C> {
         let failure = result.err().map(|error| error.to_string());
         let mut instrument = Instrument {
             pacing: pacing.as_str(),
+            waiting: None,
             warnings: Vec::new(),
         };
         warnings::collect(&job, &run, &mut instrument.warnings);

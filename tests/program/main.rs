@@ -2,6 +2,7 @@
 
 mod bandwidth;
 mod endings;
+mod latency;
 mod psping;
 mod refusals;
 

@@ -169,6 +169,9 @@ pub struct TargetReport {
     pub from: Vec<Origin>,
     /// Round-trip times, loss runs, jitter, reordering.
     pub stats: rping_stats::Recorder,
+    /// How long the far end says that it held the probes, nanoseconds; `None` where it says nothing, and without a reply.
+    /// The round-trip times are without it.
+    pub residence: Option<Box<Residence>>,
     /// The last refusal seen (rejected or not sent), for words about it.
     pub last_refusal: Option<Refusal>,
     /// How many replies had which transmit stamps, by [`StampSource`] in the order user, kernel, hardware, tcp_info.
@@ -189,10 +192,27 @@ impl TargetReport {
             reasons: [0; Reason::ALL.len()],
             from: Vec::new(),
             stats,
+            residence: None,
             last_refusal: None,
             tx_stamps: [0; 4],
             rx_stamps: [0; 4],
         }
+    }
+}
+
+/// How long a far end held the probes, as it says.
+#[derive(Clone, Debug, Default)]
+pub struct Residence {
+    /// For quantiles, nanoseconds.
+    pub histogram: rping_stats::Histogram,
+    /// For all else, nanoseconds.
+    pub moments: rping_stats::Moments,
+}
+
+impl Residence {
+    pub(crate) fn record(&mut self, nanos: u64) {
+        self.histogram.record(nanos);
+        self.moments.record(nanos);
     }
 }
 

@@ -116,6 +116,9 @@ pub enum Event {
     Rejected(SeqRef, Refusal),
     /// The local stack says, after the send call, that the probe never left.
     NotSent(SeqRef, Refusal),
+    /// Nothing more can reach this target (its connection ended): what is in flight to it is rejected so, and nothing
+    /// more is sent to it. The others go on.
+    Over(Refusal),
     /// A damaged answer (checksum or payload). Settles nothing.
     Corrupt,
     /// Something that belongs to no probe of ours.
@@ -138,6 +141,9 @@ pub struct Answer {
     pub rtt: Option<Duration>,
     /// The hop limit or TTL that the answer arrived with, where it can be seen.
     pub ttl: Option<u8>,
+    /// How long the far end says that it held the probe: taken out of the round trip, and kept beside it. What is longer
+    /// than the round trip itself is not believed.
+    pub residence: Option<Duration>,
     /// That it was answered is known, but not when: the round trip is not known. (A neighbour entry that the kernel
     /// confirmed.)
     pub untimed: bool,
@@ -158,6 +164,7 @@ impl Answer {
             syn_retransmits: 0,
             rtt: None,
             ttl: None,
+            residence: None,
             untimed: false,
             local_port: None,
             hardware: None,

@@ -120,6 +120,7 @@ impl Engine {
                 Some(seq) => self.never_left(target, seq, refusal, now, sink),
                 None => self.aside(target, None, None, Aside::Unexpected, at.at, sink),
             },
+            Event::Over(refusal) => self.cut_off(target, refusal, at, now, sink),
             Event::Corrupt => self.aside(target, None, None, Aside::Corrupt, at.at, sink),
             Event::Unexpected => self.aside(target, None, None, Aside::Unexpected, at.at, sink),
         }
@@ -169,6 +170,8 @@ impl Engine {
                 sink,
             );
         }
+        let held = answer.residence.map(nanos).filter(|held| *held <= elapsed);
+        let elapsed = elapsed - held.unwrap_or(0);
         let rtt = (answer.syn_retransmits == 0 && !answer.untimed).then_some(elapsed);
         let stamps = match answer.rtt {
             Some(_) => (at.source, at.source),
@@ -189,6 +192,9 @@ impl Engine {
             reordered = session.report.stats.reordered() > before;
             session.report.counts.reordered += u64::from(reordered);
             session.saw(answer.from);
+            if let Some(held) = held {
+                session.report.residence.get_or_insert_default().record(held);
+            }
             if rtt.is_some() {
                 session.stamped(stamps.0, stamps.1);
             }
@@ -248,6 +254,37 @@ impl Engine {
             }
         }
         self.settle(flight, Outcome::Rejected { refusal, after }, now, sink);
+    }
+
+    /// Ends a target that nothing can reach any more.
+    fn cut_off(
+        &mut self,
+        target: TargetId,
+        refusal: Refusal,
+        at: Stamp,
+        now: Timestamp,
+        sink: &mut impl Sink,
+    ) {
+        let index = target.index();
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        if !session.over {
+            session.over = true;
+            self.running -= 1;
+        }
+        let next = session.next.0;
+        for seq in next.saturating_sub(self.rings.per_target())..next {
+            let seq = Sequence(seq);
+            let in_flight = self
+                .rings
+                .get(index, seq)
+                .filter(|slot| slot.state == State::InFlight);
+            let Some(slot) = in_flight else { continue };
+            let flight = slot.flight(target, seq);
+            self.mark(target, seq, State::Answered);
+            self.refuse(flight, refusal, at.at.since(flight.left), now, sink);
+        }
     }
 
     /// The probe if it is still in flight, marked as answered; otherwise says what this answer is instead.

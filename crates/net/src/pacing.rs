@@ -69,8 +69,13 @@ pub fn current_cpu() -> Option<usize> {
 
 /// Whether spinning is harmless: more than one CPU, and the control group allows at least a whole one.
 pub(crate) fn spinning_allowed() -> bool {
+    allowed_cpus() > 1 && quota_allows_one()
+}
+
+/// Whether the control group allows at least a whole CPU.
+pub(crate) fn quota_allows_one() -> bool {
     static QUOTA_BELOW_ONE: OnceLock<bool> = OnceLock::new();
-    allowed_cpus() > 1 && !*QUOTA_BELOW_ONE.get_or_init(|| group_quota().is_some_and(|cpus| cpus < 1.0))
+    !*QUOTA_BELOW_ONE.get_or_init(|| group_quota().is_some_and(|cpus| cpus < 1.0))
 }
 
 /// The least CPU quota along this process's control groups, of either version, in CPUs; `None` where there is none.

@@ -169,6 +169,40 @@ pub fn wake_at(stream: &TcpStream, bytes: usize) {
     let _ = sys::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, &bytes);
 }
 
+/// Reads what is there and does not wait (`MSG_DONTWAIT`), whatever the connection itself is set to. 0 is the end.
+///
+/// # Errors
+/// As a read; [`io::ErrorKind::WouldBlock`] where nothing is there.
+pub fn read_now(stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: `into` is valid for writes of its own length; the descriptor is borrowed, so open.
+    let got = unsafe {
+        libc::recv(
+            stream.as_raw_fd(),
+            into.as_mut_ptr().cast(),
+            into.len(),
+            libc::MSG_DONTWAIT,
+        )
+    };
+    usize::try_from(got).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes what can be taken at once and does not wait, whatever the connection itself is set to.
+///
+/// # Errors
+/// As a write; [`io::ErrorKind::WouldBlock`] where nothing can be taken.
+pub fn write_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: `bytes` is valid for reads of its own length; the descriptor is borrowed, so open.
+    let sent = unsafe {
+        libc::send(
+            stream.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
 /// The congestion control in use, by the system's name.
 pub fn congestion(stream: &TcpStream) -> Option<String> {
     let name = socket2::SockRef::from(stream).tcp_congestion().ok()?;

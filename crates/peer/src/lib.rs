@@ -1,4 +1,4 @@
-//! The two ends of throughput tests, and the far end of STAMP: `rping server` and what measures against it.
+//! The two ends of throughput and latency tests, and the far end of STAMP: `rping server` and what measures against it.
 #![forbid(unsafe_code)]
 
 mod answers;
@@ -7,6 +7,7 @@ pub mod beside;
 mod claims;
 mod echo;
 pub mod iperf;
+pub mod latency;
 mod prefix;
 mod reflector;
 mod server;

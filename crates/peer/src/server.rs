@@ -1,5 +1,5 @@
 //! `rping server`: one port number. On UDP the STAMP reflector, and iperf3's datagram streams once their test stands;
-//! on TCP whatever a connection turns out to begin with.
+//! on TCP whatever a connection turns out to begin with: iperf3's cookie, or the latency exchange's hello.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rping_net::Wait;
 use rping_wire::iperf::{begins_cookie, Cookie, COOKIE_LEN};
+use rping_wire::latency::begins_hello;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -17,6 +19,7 @@ use crate::answers::Service;
 use crate::claims::Claims;
 use crate::iperf::server::{serve, Place, Summary, Tests};
 use crate::iperf::Protocol;
+use crate::latency::{Exchanges, LatencySummary};
 use crate::prefix::prefix;
 use crate::reflector::{shown, Handle, OwnPorts, Reflector};
 use crate::sessions::Bounds;
@@ -45,6 +48,8 @@ pub struct Limits {
     pub packet_rate: u64,
     /// How long a STAMP session, or an echo connection, may be silent before it is over.
     pub idle: Duration,
+    /// How requests of a latency exchange are waited for; a client may ask for [`Wait::Block`] too.
+    pub wait: Wait,
 }
 
 impl Limits {
@@ -84,6 +89,7 @@ impl Default for Limits {
             sessions_per_source: 4096,
             packet_rate: 1_000_000,
             idle: Duration::from_secs(60),
+            wait: Wait::Auto,
         }
     }
 }
@@ -111,6 +117,7 @@ pub(crate) struct Shared {
     log: Log,
     claims: Claims,
     tests: Tests,
+    exchanges: Arc<Exchanges>,
     running: Mutex<HashMap<IpAddr, usize>>,
     connections: Semaphore,
     pub(crate) echoes: Semaphore,
@@ -130,6 +137,7 @@ impl ServerHandle {
     /// Ends [`Server::run`].
     pub fn stop(&self) {
         self.shared.stop.notify_one();
+        self.shared.exchanges.stop();
         self.reflectors.iter().for_each(Handle::stop);
     }
 
@@ -157,6 +165,11 @@ impl ServerHandle {
     /// Throughput tests that came to their end so far.
     pub fn tests(&self) -> u64 {
         self.shared.finished.load(Ordering::Relaxed)
+    }
+
+    /// Latency exchanges that came to their end so far.
+    pub fn exchanges(&self) -> u64 {
+        self.shared.exchanges.finished()
     }
 
     /// Connections that were turned away or given up so far.
@@ -216,6 +229,7 @@ impl Server {
         let shared = Shared {
             connections: Semaphore::new(limits.connections),
             echoes: Semaphore::new(limits.connections),
+            exchanges: Arc::new(Exchanges::new(limits.wait, limits.duration)),
             limits,
             key: listen.key.clone(),
             log,
@@ -385,6 +399,9 @@ async fn greet(stream: TcpStream, from: SocketAddr, port: u16, shared: Arc<Share
         shared.refused.fetch_add(1, Ordering::Relaxed);
         return;
     };
+    if begins_hello(first) {
+        return exchange(first, stream, from, &shared).await;
+    }
     if !begins_cookie(first) {
         shared.refused.fetch_add(1, Ordering::Relaxed);
         return;
@@ -405,6 +422,32 @@ async fn greet(stream: TcpStream, from: SocketAddr, port: u16, shared: Arc<Share
             let _ = test.try_send(stream);
         }
         None => test(stream, from, port, cookie, &shared).await,
+    }
+}
+
+/// A latency exchange: agreed on here, carried out by a thread of its own.
+async fn exchange(first: u8, stream: TcpStream, from: SocketAddr, shared: &Arc<Shared>) {
+    let client = SocketAddr::new(from.ip().to_canonical(), from.port());
+    let agreed = shared
+        .exchanges
+        .agree(first, stream, || Running::begin(shared, client.ip()))
+        .await;
+    let refuse = |why: &dyn std::fmt::Display| {
+        shared.refused.fetch_add(1, Ordering::Relaxed);
+        (shared.log)(&format!("{client}: latency test turned away: {why}"));
+    };
+    match agreed {
+        Ok((agreed, seat)) => {
+            let log = Arc::clone(&shared.log);
+            let done = move |summary: &LatencySummary| {
+                drop(seat);
+                log(&format!("{client}: {summary}"));
+            };
+            if let Err(error) = shared.exchanges.start(agreed, done) {
+                refuse(&error);
+            }
+        }
+        Err(why) => refuse(&why),
     }
 }
 

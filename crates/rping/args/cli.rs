@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::bandwidth::BandwidthArgs;
+use super::latency::{LatencyArgs, WaitWord};
 use super::output::{Buckets, Color, Format};
 use super::source::{Family, Source};
 use super::{help, value};
@@ -39,6 +40,9 @@ pub(crate) enum Command {
     /// ARP request (IPv4) or NDP neighbour solicitation (IPv6) to hosts on the same link
     #[command(visible_alias = "neigh", override_usage = "rping arp [FLAGS] HOST…", after_help = help::ARP)]
     Arp(ProbeArgs),
+    /// Request/response latency over TCP or UDP with `rping server`, to p99.99
+    #[command(override_usage = "rping latency [FLAGS] HOST[:PORT]…", after_help = help::LATENCY)]
+    Latency(LatencyArgs),
     /// Throughput over TCP or UDP, in either direction or both, against `rping server` or iperf3's server
     #[command(visible_alias = "bw", override_usage = "rping bandwidth [FLAGS] HOST[:PORT]", after_help = help::BANDWIDTH)]
     Bandwidth(BandwidthArgs),
@@ -170,6 +174,15 @@ pub(crate) struct ServerArgs {
     /// How long a STAMP session or an echo connection may be silent, 1s to 1 day [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = value::duration, help_heading = "Limits")]
     pub(crate) max_idle: Option<Duration>,
+    /// How requests of a latency test are waited for: auto (look for 50 us, then sleep), busy (also where bound to one processor) or block (sleep at once) [default: auto]
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Limits"
+    )]
+    pub(crate) wait: Option<WaitWord>,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
@@ -460,6 +473,10 @@ pub fn command() -> clap::Command {
             let size_help =
                 "Payload bytes, up to 65507 (IPv4) or 65527 (IPv6); echo at least 16, stamp sends at least 44; k = 1024 [default: 32]";
             size(timeout(c, "1s"), size_help)
+        })
+        .mut_subcommand("latency", |c| {
+            let c = super::latency::describe(c);
+            hide(c, &["broadcast"])
         })
         .mut_subcommand("arp", |c| {
             let host = "Name, address, block or range of hosts on a link of ours";

@@ -14,6 +14,7 @@ Examples:
                                           a hundred connects, one after another, histogram only
   rping icmp 10.0.0.0/24 -n 1             who answers in this block
   rping udp host --json                   STAMP to `rping server` there, figures for a script
+  rping latency host                      request/response latency with `rping server` there
   rping bandwidth host                    throughput to `rping server` or iperf3 -s there
 
 `rping COMMAND --help` explains every flag; `rping help outcomes`, `rping help exit-codes` and
@@ -55,6 +56,17 @@ Examples:
   rping arp 10.0.0.1                      does the gateway answer, and with which MAC?
   rping arp -I eth0 fe80::1               IPv6: neighbour solicitation
   rping arp 10.0.0.0/24 -n 1              who is on this link, firewalled or not";
+
+pub(crate) const LATENCY: &str = "\
+The far end is `rping server`. The time that it held a request is taken out of the round trip and shown beside it.
+
+Examples:
+  rping latency host                      1000 requests of 64 bytes over TCP, each after the last response
+  rping latency host -u -n 10s -H         STAMP packets over UDP for ten seconds, with a histogram
+  rping latency host -l 16k -r            small requests, responses of 16 KiB
+  rping latency host --rate 1k -n 1m      a thousand a second for a minute, on a fixed schedule
+  rping latency host --wait busy          never sleep: what the path and both hosts can do
+  rping latency host --assert 'p99<500us' exit code 1 when it is not so";
 
 pub(crate) const BANDWIDTH: &str = "\
 The server is `rping server` or iperf3 -s there. Both ends' figures are shown; a rate is what was received. Where the

@@ -5,6 +5,7 @@ mod argv;
 mod bandwidth;
 mod cli;
 mod help;
+mod latency;
 pub mod output;
 pub(crate) mod pages;
 mod psping;
@@ -127,6 +128,7 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         Command::Man { all: Some(dir), .. } => return Ok(Invocation::ManualPages(dir)),
         Command::Man { of, all: None } => return pages::manual(of.as_deref()).map(Invocation::Print),
         Command::Bandwidth(args) => return bandwidth::parse(args).map(Invocation::Bandwidth),
+        Command::Latency(args) => latency::parse(args),
         Command::Icmp(args) => probe(Kind::Icmp, args),
         Command::Arp(args) => probe(Kind::Arp, args),
         Command::Udp(args) => probe(

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{plain, Family, Source, Usage};
 use crate::assertion::Assertion;
-use crate::job::{Close, Job, Kind, Order, Pace, Pacing, Stop, Target, UdpProtocol};
+use crate::job::{Carrier, Close, Job, Kind, Order, Pace, Pacing, Stop, Target, UdpProtocol, Wait};
 use crate::targets::{self, LocalNet, Resolver, Rules, Spec};
 
 /// The shortest interval: a hundred thousand probes per second and target.
@@ -24,8 +24,10 @@ const MAX_RATE: f64 = 1000.0;
 const MOST_AT_ONCE: u32 = 65_536;
 /// Probes in place of lost ones that may be asked for.
 const MOST_RETRIES: u64 = 1000;
-/// The payload without `--size`, bytes.
-const SIZE: usize = 32;
+/// The largest message of a latency exchange over TCP, bytes.
+const MESSAGE: usize = rping_wire::latency::LARGEST as usize;
+/// Targets with which exchanges over TCP run at once.
+const MOST_EXCHANGES: usize = 256;
 /// Payload from which an echo carries a nonce and the whole sequence, bytes.
 const NONCE: usize = 16;
 /// Shorter intervals to other hosts are a flood, which stays root's where file capabilities open the raw sockets.
@@ -68,8 +70,14 @@ pub struct Request {
     pub order: Option<Order>,
     /// How the time until the next send is spent. Default: by the rate and the CPUs there are.
     pub pacing: Option<Pacing>,
-    /// Payload bytes, ICMP and UDP. Default 32.
+    /// Payload bytes, ICMP, UDP and latency. Default 32, latency 64.
     pub size: Option<usize>,
+    /// Latency over TCP: requests are small, and the responses have the size.
+    pub reverse: bool,
+    /// Latency: how responses are waited for.
+    pub wait: Wait,
+    /// Latency: the file with the key that both ends share. Default: the key in the environment's `RPING_KEY`, if there is one.
+    pub key_file: Option<PathBuf>,
     /// One family only. Default: the resolver's order.
     pub family: Option<Family>,
     /// Where probes leave from.
@@ -101,20 +109,24 @@ pub struct Request {
 impl Request {
     /// A request with the defaults of the command line and no targets yet.
     pub fn new(kind: Kind) -> Request {
+        let usual = Job::new(kind);
         Request {
             kind,
             targets: Vec::new(),
             list: None,
-            stop: Stop::Count(4),
-            pace: Pace::Every(Duration::from_secs(1)),
+            stop: usual.stop,
+            pace: usual.pace,
             max_rate: None,
             timeout: None,
-            warmup: 0,
+            warmup: usual.warmup,
             retries: 0,
             enough: None,
             order: None,
             pacing: None,
             size: None,
+            reverse: false,
+            wait: Wait::Auto,
+            key_file: None,
             family: None,
             source: None,
             interface: None,
@@ -222,6 +234,12 @@ impl Request {
                     "--size {size}: a UDP echo needs {NONCE} bytes or more to be told apart"
                 ))
             }
+            (Kind::Latency(Carrier::Tcp), Some(size)) if size > MESSAGE => {
+                return refuse(format_args!(
+                    "--size {size}: a latency message over TCP has at most 1m ({MESSAGE} bytes)"
+                ))
+            }
+            (Kind::Latency(Carrier::Tcp), _) => {}
             (_, Some(size)) if size > most_payload(self.family.unwrap_or(Family::V6)) => {
                 return Err(too_large(size))
             }
@@ -247,6 +265,21 @@ impl Request {
         }
         if self.syn && self.kind != Kind::Tcp {
             return refuse("--syn: only TCP has a handshake to begin");
+        }
+        if matches!(self.kind, Kind::Latency(_)) && self.broadcast {
+            return refuse("--broadcast: latency is measured with one host; use rping icmp or rping udp");
+        }
+        if self.kind == Kind::Latency(Carrier::Tcp) && self.df {
+            return refuse("--df: TCP fits its segments to the path itself; with -u it can be set");
+        }
+        if self.kind == Kind::Latency(Carrier::Udp) && self.reverse {
+            return refuse(
+                "--reverse: over UDP no answer is longer than what it answers, or the server could be used \
+                 against others; over TCP it may be",
+            );
+        }
+        if self.kind == Kind::Latency(Carrier::Udp) && self.key_file.is_some() {
+            return refuse("--key-file: with -u it is not in this version; over TCP it is");
         }
         if self.kind != Kind::Tcp && self.close != Close::default() {
             return refuse("--close: only TCP has connections to end");
@@ -310,13 +343,24 @@ impl Request {
         };
         let targets::Expanded { targets, mut notes } = targets::expand(&specs, &rules, resolver, local)?;
         self.check_sizes(&targets)?;
+        if self.kind == Kind::Latency(Carrier::Tcp) && targets.len() > MOST_EXCHANGES {
+            return refuse(format_args!(
+                "{} targets: latency over TCP keeps a connection to each, at most {MOST_EXCHANGES}; use rping tcp, or -u",
+                targets.len()
+            ));
+        }
         self.check_flood(&targets, local)?;
+        let key = match self.kind {
+            Kind::Latency(Carrier::Tcp) => crate::key::load(self.key_file.as_deref())?,
+            _ => None,
+        };
         let max_rate = match (self.max_rate, self.pace) {
             (Some(0.0), _) | (None, Pace::WhenSettled | Pace::Window(_)) => None,
             (Some(rate), _) => Some(rate),
             (None, Pace::Every(_)) => (targets.len() > 1).then_some(MAX_RATE),
         };
         notes.extend(self.thin_echo());
+        notes.extend(self.raised());
         notes.extend(self.stretched(max_rate, targets.len()));
         let is_sweep = || targets.iter().any(|target| target.from_block);
         let order = self.order.unwrap_or_else(|| match is_sweep() {
@@ -337,7 +381,10 @@ impl Request {
             pacing: self.pacing,
             timeout: self.timeout.unwrap_or(defaults.timeout),
             warmup: self.warmup,
-            size: self.size.unwrap_or(SIZE),
+            size: self.size.unwrap_or(defaults.size),
+            reverse: self.reverse,
+            wait: self.wait,
+            key,
             source: self
                 .source
                 .as_ref()
@@ -421,6 +468,9 @@ impl Request {
     /// Sizes beyond what the protocol carries to some target.
     fn check_sizes(&self, targets: &[Target]) -> Result<(), Usage> {
         let Some(size) = self.size else { return Ok(()) };
+        if self.kind == Kind::Latency(Carrier::Tcp) {
+            return Ok(());
+        }
         for address in targets.iter().filter_map(|target| target.address) {
             let family = Family::of(address.ip());
             if size > most_payload(family) {
@@ -456,6 +506,19 @@ impl Request {
             )),
             None => Ok(()),
         }
+    }
+
+    /// A latency message holds its sequence number and the residence time, or a STAMP packet.
+    fn raised(&self) -> Option<String> {
+        let least = match self.kind {
+            Kind::Latency(Carrier::Tcp) => rping_wire::latency::HEADER_LEN,
+            Kind::Latency(Carrier::Udp) => rping_wire::stamp::BASE_LEN,
+            _ => return None,
+        };
+        let size = self.size.filter(|&size| size < least)?;
+        Some(format!(
+            "with {size} bytes asked for, messages have {least}, the least there is"
+        ))
     }
 
     fn thin_echo(&self) -> Option<String> {

@@ -140,6 +140,7 @@ fn limits(args: &super::cli::ServerArgs) -> Result<Limits, Usage> {
         ));
     }
     Ok(Limits {
+        wait: args.wait.map_or(usual.wait, Into::into),
         tests: most("--max-tests", args.max_tests, usual.tests, 4096)?,
         tests_per_source: most(
             "--max-tests-per-source",

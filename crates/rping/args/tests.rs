@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::job::{Close, Job};
+use crate::job::{Carrier, Close, Job, Wait};
 use crate::targets::{LocalInterface, LocalNet, Resolver};
 use proptest::prelude::*;
 
@@ -287,6 +287,33 @@ fn the_server_listens_where_it_is_told() {
 }
 
 #[test]
+fn latency_has_its_own_defaults_and_takes_the_flags_of_a_probe() {
+    let bare = job("latency host");
+    assert_eq!(bare.kind, Kind::Latency(Carrier::Tcp));
+    assert_eq!((bare.stop, bare.pace), (Stop::Count(1000), Pace::WhenSettled));
+    assert_eq!((bare.size, bare.warmup, bare.reverse), (64, 5, false));
+    assert_eq!(bare.timeout, Duration::from_secs(3));
+    assert_eq!(bare.targets[0].address.map(|a| a.port()), Some(5201));
+    assert!(probe("latency host").1.quiet && !probe("latency host --rate 10").1.quiet);
+
+    let udp = job("latency -u host:7000 -n 2s --rate 1k -w 0 -l 100 --dscp EF --wait block");
+    assert_eq!(udp.kind, Kind::Latency(Carrier::Udp));
+    assert_eq!(udp.stop, Stop::After(Duration::from_secs(2)));
+    assert_eq!(udp.pace, Pace::Every(Duration::from_millis(1)));
+    assert_eq!((udp.size, udp.warmup, udp.dscp), (100, 0, Some(46)));
+    assert_eq!((udp.wait, udp.timeout), (Wait::Block, Duration::from_secs(1)));
+    assert_eq!(udp.targets[0].address.map(|a| a.port()), Some(7000));
+
+    let reverse = job("latency -r -l 1m host other:6000");
+    assert_eq!(
+        (reverse.reverse, reverse.size, reverse.targets.len()),
+        (true, 1 << 20, 2)
+    );
+    assert_eq!(job("latency -t host").stop, Stop::Never);
+    assert!(job("latency -l 1 host").notes[0].contains("messages have 16"));
+}
+
+#[test]
 fn the_command_is_sound() {
     command().debug_assert();
 }
@@ -300,7 +327,7 @@ fn help_reads_as_it_should() {
     settings.bind(|| {
         let mut top = command().term_width(100);
         insta::assert_snapshot!("help", top.render_help().to_string());
-        for name in ["icmp", "tcp", "udp", "arp", "bandwidth", "server"] {
+        for name in ["icmp", "tcp", "udp", "arp", "latency", "bandwidth", "server"] {
             let command = top.find_subcommand_mut(name).unwrap();
             insta::assert_snapshot!(format!("help_{name}"), command.render_help().to_string());
         }

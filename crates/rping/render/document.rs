@@ -11,7 +11,7 @@ use rping_engine::{Pace, Stop, TargetReport};
 use super::figures::{self, Rtt, Totals};
 use super::{clock, payload_size};
 use crate::assertion::{Value, Verdict};
-use crate::job::{show_ip, Job, Target};
+use crate::job::{show_ip, Job, Kind, Target};
 use crate::report::Report;
 
 /// The run as one document.
@@ -41,6 +41,8 @@ struct Options {
     timeout_ns: u64,
     warmup: u64,
     size: Option<usize>,
+    transport: Option<&'static str>,
+    reverse: bool,
 }
 
 #[derive(Serialize)]
@@ -48,6 +50,7 @@ struct Instrument<'a> {
     timestamps: Timestamps,
     pacing: &'static str,
     lateness_ns: Lateness,
+    waiting: Waiting,
     local_drops: u64,
     clock_steps: u64,
     longest_stall_ns: u64,
@@ -58,6 +61,12 @@ struct Instrument<'a> {
 struct Timestamps {
     tx: Option<&'static str>,
     rx: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Waiting {
+    client: Option<&'static str>,
+    server: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -105,10 +114,32 @@ struct TargetDoc<'a> {
     from: Vec<String>,
     rtt_ns: Rtt,
     rtt_from_due_ns: Lateness,
+    residence_ns: Residence,
     jitter_ns: Jitter,
     forward: Option<()>,
     reverse: Option<()>,
     histogram: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Residence {
+    mean: Option<u64>,
+    p50: Option<u64>,
+    p99: Option<u64>,
+    max: Option<u64>,
+}
+
+impl Residence {
+    fn of(report: &TargetReport) -> Residence {
+        let all = report.residence.as_deref();
+        let quantile = |q| all.and_then(|all| all.histogram.quantile(q));
+        Residence {
+            mean: all.and_then(|all| all.moments.mean()).map(figures::whole),
+            p50: quantile(0.5),
+            p99: quantile(0.99),
+            max: all.and_then(|all| all.moments.max()),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -168,6 +199,10 @@ impl<'a> Document<'a> {
                 },
                 pacing: report.instrument.pacing,
                 lateness_ns: Lateness { p50, p99, max },
+                waiting: Waiting {
+                    client: report.instrument.waiting.map(|(here, _)| here),
+                    server: report.instrument.waiting.and_then(|(_, there)| there),
+                },
                 local_drops: run.local_drops,
                 clock_steps: run.clock_steps,
                 longest_stall_ns: run.longest_stall_ns,
@@ -215,6 +250,11 @@ impl Options {
             timeout_ns: rping_engine::time::nanos(job.timeout),
             warmup: job.warmup,
             size: payload_size(job),
+            transport: match job.kind {
+                Kind::Latency(carrier) => Some(carrier.as_str()),
+                _ => None,
+            },
+            reverse: job.reverse,
         }
     }
 }
@@ -257,6 +297,7 @@ impl<'a> TargetDoc<'a> {
                 p99: stats.from_due_quantile(0.99),
                 max: stats.from_due_max(),
             },
+            residence_ns: Residence::of(report),
             jitter_ns: Jitter {
                 rfc3550: stats.jitter_rfc3550().map(figures::whole),
                 ipdv_mean: stats.ipdv_mean().map(figures::whole),

@@ -20,6 +20,7 @@ pub(super) struct Rtt {
     pub(super) p95: Option<u64>,
     pub(super) p99: Option<u64>,
     pub(super) p999: Option<u64>,
+    pub(super) p9999: Option<u64>,
 }
 
 impl Rtt {
@@ -37,6 +38,7 @@ impl Rtt {
             p95: q(0.95),
             p99: q(0.99),
             p999: q(0.999),
+            p9999: q(0.9999),
         }
     }
 
@@ -48,6 +50,7 @@ impl Rtt {
             ("p95", self.p95),
             ("p99", self.p99),
             ("p99.9", self.p999),
+            ("p99.99", self.p9999),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))

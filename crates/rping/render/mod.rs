@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rping_engine::{Record, Timestamp};
 
 use crate::args::output::{Color, Format, OutputOptions};
-use crate::job::{Job, Kind, UdpProtocol};
+use crate::job::{Carrier, Job, Kind, UdpProtocol};
 use crate::report::{Epoch, Report};
 
 pub(crate) mod bandwidth;
@@ -152,13 +152,17 @@ fn colored(color: Color, is_terminal: bool) -> bool {
 /// STAMP's smallest packet, RFC 8762, section 4.2.1.
 const STAMP_MIN: usize = 44;
 
+/// A latency exchange's smallest message.
+const MESSAGE_MIN: usize = rping_wire::latency::HEADER_LEN;
+
 /// Payload bytes of a job's probes; `None` for kinds without a payload.
 fn payload_size(job: &Job) -> Option<usize> {
     let all_echo = || job.targets.iter().all(|t| t.port() == Some(7));
     match job.kind {
         Kind::Tcp | Kind::Arp => None,
+        Kind::Latency(Carrier::Tcp) => Some(job.size.max(MESSAGE_MIN)),
         Kind::Icmp | Kind::Udp(UdpProtocol::Echo) => Some(job.size),
         Kind::Udp(UdpProtocol::Auto) if !job.targets.is_empty() && all_echo() => Some(job.size),
-        Kind::Udp(_) => Some(job.size.max(STAMP_MIN)),
+        Kind::Udp(_) | Kind::Latency(Carrier::Udp) => Some(job.size.max(STAMP_MIN)),
     }
 }

@@ -82,6 +82,7 @@ impl Run {
             },
             instrument: Instrument {
                 pacing: "precise",
+                waiting: None,
                 warnings: Vec::new(),
             },
             interrupted: false,

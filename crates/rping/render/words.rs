@@ -187,7 +187,7 @@ struct About<'a> {
 impl About<'_> {
     fn new(kind: Kind, target: &Target) -> About<'_> {
         About {
-            kind,
+            kind: kind.on_the_wire(),
             target,
             host: target
                 .address
@@ -215,8 +215,8 @@ impl About<'_> {
     /// What a firewall calls this kind of packet.
     fn traffic(&self) -> String {
         match (self.kind, self.port) {
-            (Kind::Tcp, Some(port)) => format!("TCP port {port}"),
-            (Kind::Tcp, None) => "TCP".to_owned(),
+            (Kind::Tcp | Kind::Latency(_), Some(port)) => format!("TCP port {port}"),
+            (Kind::Tcp | Kind::Latency(_), None) => "TCP".to_owned(),
             (Kind::Udp(_), Some(port)) => format!("UDP port {port}"),
             (Kind::Udp(_), None) => "UDP".to_owned(),
             (Kind::Icmp, _) => if self.v6 { "ICMPv6 echo" } else { "ICMP echo" }.to_owned(),
@@ -248,7 +248,9 @@ impl About<'_> {
         match kind {
             Kind::Tcp => format!(
                 "rping tcp {host}:{}",
-                self.port.filter(|_| self.kind == Kind::Tcp).unwrap_or(445)
+                self.port
+                    .filter(|_| matches!(self.kind, Kind::Tcp | Kind::Latency(_)))
+                    .unwrap_or(445)
             ),
             _ => format!("rping {} {host}", kind.as_str()),
         }
@@ -278,6 +280,16 @@ impl About<'_> {
                 format!(
                     "Try other ports of {host} (22, 80, 443, 445): an answer from any, even a refusal, proves the path \
                      and leaves a firewall in front of this one; if none answers, trace on both ends."
+                ),
+            ),
+            Kind::Latency(_) => Words::new(
+                format!(
+                    "No response within {within}, on a connection that stands: TCP sends what is lost again, so either the \
+                     path lost much or was cut, or {host} is held up. A response that comes later is counted as late."
+                ),
+                format!(
+                    "See whether the host still takes connections: {}.",
+                    self.command(Kind::Tcp)
                 ),
             ),
             Kind::Udp(_) => Words::new(

@@ -163,6 +163,7 @@ fn ports(
         Kind::Udp(UdpProtocol::Auto) => ("udp", Some(crate::args::SERVER_PORT)),
         Kind::Udp(UdpProtocol::Echo) => ("udp", Some(7)),
         Kind::Udp(UdpProtocol::Stamp) => ("udp", Some(862)),
+        Kind::Latency(carrier) => (carrier.as_str(), Some(crate::args::SERVER_PORT)),
     };
     if spec.ports().is_empty() {
         return match default {

@@ -6,11 +6,13 @@
 //! - [`stamp`]: RFC 8762's test packets, both modes and both ends, and RFC 8972's TLVs;
 //! - [`probe_payload`]: what ICMP and UDP echo probes carry, and what became of it on the way;
 //! - [`iperf`]: the bytes around iperf3's JSON;
+//! - [`latency`]: the request/response exchange over TCP;
 //! - [`quoted`]: the packet that an ICMP error quotes;
 //! - [`syn`]: a TCP handshake's first segment and the two that answer it.
 #![forbid(unsafe_code)]
 
 pub mod iperf;
+pub mod latency;
 pub mod probe_payload;
 pub mod quoted;
 pub mod stamp;

@@ -380,3 +380,54 @@ fn rejections_hold_who_and_how_soon() {
     let outcome = records.iter().find_map(settled).map(|s| s.outcome);
     assert!(matches!(outcome, Some(Outcome::Rejected { after, .. }) if after == ms(3)));
 }
+
+#[test]
+fn what_the_far_end_held_is_taken_out_unless_it_claims_more_than_there_was() {
+    let plan = Plan {
+        stop: Stop::Count(2),
+        ..every(ms(10))
+    };
+    let claims = [us(300), ms(2)];
+    let mut sim = Sim::new(|out, _| Fate {
+        left: None,
+        then: vec![(
+            ms(1),
+            Event::Reply(Answer {
+                residence: Some(claims[out.seq.0 as usize]),
+                ..Answer::new(SeqRef::Full(out.seq), FROM)
+            }),
+        )],
+    });
+    let report = run(plan, 1, &mut sim, &mut Vec::new());
+    let of = &report.targets[0];
+    assert_eq!(of.stats.rtt().min(), Some(700_000));
+    assert_eq!(of.stats.rtt().max(), Some(1_000_000));
+    let residence = of.residence.as_ref().expect("one was believed");
+    assert_eq!(
+        (residence.moments.count(), residence.moments.max()),
+        (1, Some(300_000))
+    );
+}
+
+#[test]
+fn a_target_that_nothing_reaches_any_more_is_over_and_the_others_go_on() {
+    let plan = Plan {
+        stop: Stop::Count(50),
+        timeout: ms(500),
+        ..every(ms(10))
+    };
+    // Nobody answers at the first target, whose end comes with the sixth probe: those before are still on their way.
+    let mut sim = Sim::new(|out, _| match (out.target.0, out.seq.0) {
+        (0, 5) => Fate {
+            left: None,
+            then: vec![(ms(1), Event::Over(refusal()))],
+        },
+        (0, _) => Fate::lost(),
+        _ => Fate::reply(ms(1), out.seq),
+    });
+    let report = run(plan, 2, &mut sim, &mut Vec::new());
+    let counts = |target: usize| report.targets[target].counts.clone();
+    assert_eq!((counts(0).attempted(), counts(0).rejected), (6, 6));
+    assert_eq!((counts(1).attempted(), counts(1).received), (50, 50));
+    assert_eq!(report.unsettled, 0);
+}

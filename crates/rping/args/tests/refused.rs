@@ -276,6 +276,26 @@ fn arguments_that_are_no_text_are_refused() {
 
 #[test]
 fn commands_of_later_versions_are_said_to_be_missing() {
-    assert!(refused("latency h").contains("not in this version"));
+    assert!(refused("trace h").contains("not in this version"));
+    assert_eq!(job("-- trace").targets[0].label(), "trace");
     assert_eq!(job("-- latency").targets[0].label(), "latency");
+}
+
+#[test]
+fn a_latency_test_that_cannot_be_is_refused_with_the_reason() {
+    for (line, why) in [
+        ("latency", "say whom to probe"),
+        ("latency -u -r host", "no answer is longer"),
+        ("latency --df host", "with -u"),
+        ("latency -l 1048577 host", "at most 1m"),
+        ("latency -u -l 65508 -4 host", "at most 65507"),
+        ("latency --broadcast host", "one host"),
+        ("latency -n 0 host", "measures nothing"),
+        ("latency --wait never host", "auto"),
+        ("latency 10.0.0.0/23", "at most 256"),
+        ("latency host:0", "port"),
+    ] {
+        let said = refused(line);
+        assert!(said.contains(why), "{line}: {said}");
+    }
 }

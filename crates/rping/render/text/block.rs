@@ -103,6 +103,17 @@ fn block(
         let ipdv = time(stats.ipdv_mean().map(figures::whole));
         writeln!(out, "jitter: {rfc3550} (RFC 3550), {ipdv} (mean IPDV)")?;
     }
+    if let Some(residence) = &of.residence {
+        let quantile = |q| time(residence.histogram.quantile(q));
+        writeln!(
+            out,
+            "server residence: {}p50 {}, p99 {}, max {} (taken out of the times above)",
+            share(&rtt, residence.moments.mean()),
+            quantile(0.5),
+            quantile(0.99),
+            time(residence.moments.max())
+        )?;
+    }
     loss_runs(out, style, of)?;
     if let Some(line) = besides(&of.counts) {
         writeln!(out, "besides: {}", style.paint(Tone::Aside, line))?;
@@ -155,6 +166,18 @@ fn round_trip(rtt: &Rtt) -> String {
     }
     let [min, avg, max, stddev] = [rtt.min, rtt.mean, rtt.max, rtt.stddev].map(time);
     format!("min/avg/max/stddev = {min} / {avg} / {max} / {stddev}")
+}
+
+/// What part of the whole round trip the server held the requests for: `1.2% of the round trip, `.
+fn share(rtt: &Rtt, held: Option<f64>) -> String {
+    let (Some(mean), Some(held)) = (rtt.mean, held) else {
+        return String::new();
+    };
+    let whole = mean as f64 + held;
+    match whole > 0.0 {
+        true => format!("{} of the whole round trip, ", Percent(held / whole)),
+        false => String::new(),
+    }
 }
 
 fn loss_runs(out: &mut Out, style: Style, of: &TargetReport) -> io::Result<()> {
@@ -268,6 +291,13 @@ pub(super) fn closing(out: &mut Out, style: Style, report: &Report) -> io::Resul
         _ => "time stamps n/a".to_owned(),
     };
     write!(out, "\ninstrument: {stamps}, pacing {}", report.instrument.pacing)?;
+    if let Some((here, there)) = report.instrument.waiting {
+        let spoken = |word: &str| word.replace('_', " ");
+        write!(out, ", waiting {} here", spoken(here))?;
+        if let Some(there) = there {
+            write!(out, ", {} at the server", spoken(there))?;
+        }
+    }
     let (p50, p99, max) = run.lateness_ns;
     if max.is_some() {
         write!(out, ", sends late by")?;

@@ -6,7 +6,7 @@ use super::super::payload_size;
 use super::super::style::{Style, Tone};
 use super::super::units::{counted, setting};
 use super::full_name;
-use crate::job::{Job, Kind, Target, UdpProtocol};
+use crate::job::{Carrier, Job, Kind, Target, UdpProtocol};
 
 /// `TCP connect to fileserver:445 (10.77.0.2): 4 probes, one every 1s, timeout 3s`.
 pub(super) fn of(job: &Job, style: Style) -> String {
@@ -25,7 +25,10 @@ pub(super) fn of(job: &Job, style: Style) -> String {
     };
     let mut how = Vec::new();
     if let Some(size) = payload_size(job) {
-        how.push(format!("{size} bytes"));
+        how.push(match job.reverse {
+            true => format!("responses of {size} bytes"),
+            false => format!("{size} bytes"),
+        });
     }
     let each = if job.targets.len() > 1 { " each" } else { "" };
     how.push(match (job.stop, job.pace) {
@@ -77,5 +80,7 @@ fn plain(kind: Kind) -> &'static str {
         Kind::Udp(UdpProtocol::Stamp) => "STAMP over UDP to",
         Kind::Udp(UdpProtocol::Auto) => "UDP to",
         Kind::Arp => "ARP request for",
+        Kind::Latency(Carrier::Tcp) => "Request/response over TCP with",
+        Kind::Latency(Carrier::Udp) => "Request/response over UDP (STAMP) with",
     }
 }

@@ -191,6 +191,10 @@ fn port_closed(about: &About<'_>, refusal: &Refusal) -> Words {
             ),
             format!("Look for a reject rule for {} on {who}; it says nothing about the service.", about.traffic()),
         ),
+        Kind::Latency(_) => Words::new(
+            format!("The host is up and nothing listens on TCP port {port}: {host} answered the SYN with a reset."),
+            format!("Start `rping server` on {host}, and let its port through the firewall there."),
+        ),
         Kind::Udp(_) if by_target => Words::new(
             format!(
                 "The host is up and nothing listens on UDP port {port}: {host} answered with port unreachable. (A \
@@ -235,7 +239,7 @@ fn too_big(about: &About<'_>, refusal: &Refusal, what: &str) -> Words {
 const fn protocol(kind: Kind) -> &'static str {
     match kind {
         Kind::Icmp => "ICMP",
-        Kind::Tcp => "TCP",
+        Kind::Tcp | Kind::Latency(_) => "TCP",
         Kind::Udp(_) => "UDP",
         Kind::Arp => "neighbour discovery",
     }
