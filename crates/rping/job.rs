@@ -196,6 +196,8 @@ pub struct Job {
     pub close: Close,
     /// Tell the local port of each TCP connection ([`rping_engine::Outcome::Reply`]): one more system call a probe.
     pub local_ports: bool,
+    /// ICMP and half-open TCP: whole frames, past the IP stack, where that can be.
+    pub link: bool,
     /// TCP: half-open probes, whose SYNs are our own.
     pub syn: bool,
     /// What the run must amount to; decides the exit code.
@@ -238,6 +240,7 @@ impl Job {
             broadcast: false,
             close: Close::default(),
             local_ports: false,
+            link: false,
             syn: false,
             assertions: Vec::new(),
             notes: Vec::new(),

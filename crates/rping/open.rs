@@ -71,6 +71,7 @@ fn probe_options(job: &Job, settings: &Settings, addresses: &[SocketAddr]) -> rp
         pacing: settings.pacing,
         linger: settings.linger,
         waker: settings.waker.clone(),
+        link: job.link,
     };
     if settings.tx_stamps {
         options.net.hardware_clock = rping_net::hardware::clock_for(addresses, &options.net);
@@ -187,7 +188,7 @@ fn open_arp<O: Opened, S: Sink, C: Control>(
         source: job.source,
         transmit_stamps: settings.tx_stamps,
         hardware_stamps: true,
-        bypass_queue: false,
+        bypass_queue: !settings.tx_stamps,
     };
     let mut targets = asked(&job);
     let located = rping_arp::locate_each(&targets, &options).map_err(OpenError::from)?;

@@ -136,3 +136,76 @@ fn without_the_right_to_raw_sockets_the_remedy_is_said() {
     );
     assert_eq!(run.stderr.trim().lines().count(), 1, "{run:?}");
 }
+
+#[test]
+fn frames_of_our_own_tell_what_packets_through_the_stack_tell() {
+    if !require_root("frames_of_our_own_tell_what_packets_through_the_stack_tell") {
+        return;
+    }
+    let lab = Lab::routed();
+    let _listens = Acceptor::start(&lab.server, any(445));
+    lab.server.nft(
+        "table inet f {
+            chain in {
+                type filter hook input priority 0
+                tcp dport 82 reject with icmpx type admin-prohibited
+            }
+        }",
+    );
+    let target = "10.77.2.1:80,82,445";
+    let args = [
+        "tcp", "--syn", "--link", target, "-n", "10", "-i", "10ms", "-o", "json",
+    ];
+    let document = rping(&lab.client, &args).json();
+    assert_eq!(count(by_port(&document, 445), "received"), 10, "{document:#}");
+    assert_eq!(
+        by_port(&document, 80)["reasons"]["port_closed"],
+        10,
+        "{document:#}"
+    );
+    assert_eq!(
+        by_port(&document, 82)["reasons"]["admin_prohibited"],
+        10,
+        "{document:#}"
+    );
+    assert_eq!(document["instrument"]["timestamps"]["tx"], "kernel");
+
+    let icmp = |more: &[&str]| {
+        let args = [&["icmp", "--link", "10.77.2.1", "-n", "500", "-o", "json"], more].concat();
+        rping(&lab.client, &args).json()
+    };
+    for more in [
+        &["-i", "2ms"][..],
+        &["--flood"],
+        &["--in-flight", "40", "-l", "1000"],
+    ] {
+        let document = icmp(more);
+        assert_eq!(
+            count(&document["totals"], "received"),
+            500,
+            "{more:?} {document:#}"
+        );
+        let target = &document["targets"][0];
+        assert_eq!(
+            count(target, "unexpected") + count(target, "duplicates"),
+            0,
+            "{document:#}"
+        );
+    }
+    // The hop limit ends at the router, and the size at the link: both are told as ever.
+    let expired = icmp(&["-i", "1ms", "--ttl", "1", "-W", "300ms"]);
+    let reasons = &expired["targets"][0]["reasons"];
+    assert!(reasons["time_exceeded"].as_u64() > Some(0), "{expired:#}");
+    for (args, word) in [
+        (&["icmp", "--link", "127.0.0.1", "-n", "1"][..], "--link"),
+        (
+            &["icmp", "--link", "10.77.2.1", "-l", "3000", "-n", "1"],
+            "longer than a frame",
+        ),
+        (&["udp", "--link", "10.77.2.1", "-n", "1"], "--link"),
+    ] {
+        let run = rping(&lab.client, args);
+        assert_eq!(run.status, Some(2), "{run:?}");
+        assert!(run.stderr.contains(word), "{run:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! On which link a target is, and from which of our addresses it is asked; or why it cannot be asked at all.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use rping_net::iface::{self, Interface};
@@ -68,8 +69,15 @@ pub fn locate_each(targets: &[Target], options: &Options) -> Result<Vec<Result<P
         options,
         by_subnet: targets.len() > LOOKUPS,
     };
-    Ok(targets.iter().map(|target| surroundings.place(*target)).collect())
+    let mut off_link = HashMap::new();
+    let placed = targets
+        .iter()
+        .map(|target| surroundings.place_with(*target, &mut off_link));
+    Ok(placed.collect())
 }
+
+/// The blocks of 256 addresses of which one was found behind a router, and which router that is.
+type OffLink = HashMap<[u8; 3], IpAddr>;
 
 struct Surroundings<'a> {
     interfaces: Vec<Interface>,
@@ -78,6 +86,33 @@ struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
+    /// [`Surroundings::place`]; of many targets that are in no subnet of ours, one of each block is looked up.
+    fn place_with(&self, target: Target, off_link: &mut OffLink) -> Result<Place, Error> {
+        let block = match target.address {
+            IpAddr::V4(four) if self.by_subnet && self.options.interface.is_none() => {
+                let [a, b, c, _] = four.octets();
+                let is_near = self.interfaces.iter().flat_map(|interface| &interface.addresses);
+                let mut is_near = is_near.filter(|own| own.address.is_ipv4());
+                // A block may hold a subnet of ours.
+                is_near
+                    .all(|own| !iface::same_subnet(own.address, target.address, own.prefix.min(24)))
+                    .then_some([a, b, c])
+            }
+            _ => None,
+        };
+        if let Some(gateway) = block.and_then(|block| off_link.get(&block)) {
+            return Err(Error::OffLink {
+                target: target.address,
+                gateway: *gateway,
+            });
+        }
+        let place = self.place(target);
+        if let (Some(block), Err(Error::OffLink { gateway, .. })) = (block, &place) {
+            off_link.insert(block, *gateway);
+        }
+        place
+    }
+
     fn place(&self, target: Target) -> Result<Place, Error> {
         let address = target.address;
         let is_broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);

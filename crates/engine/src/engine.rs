@@ -6,7 +6,7 @@ use std::time::Duration;
 use rping_stats::Histogram;
 
 use crate::outcome::RunReport;
-use crate::plan::{Order, Pace, Plan, PlanError};
+use crate::plan::{Order, Pace, Plan, PlanError, Stop};
 use crate::probe::{Outgoing, TargetId};
 use crate::ring::Rings;
 use crate::session::{Session, Turn};
@@ -252,7 +252,7 @@ impl Engine {
             // The bound over all targets held it back: that is the schedule now, not lateness.
             session.shift(at.since(waiting.due));
             at
-        } else if at < oldest && self.plan.pace != Pace::WhenSettled {
+        } else if at < oldest && self.plan.pace != Pace::WhenSettled && self.plan.stop != Stop::Count(1) {
             session.skip_to(oldest).unwrap_or(at).max(at)
         } else {
             at

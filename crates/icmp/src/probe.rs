@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use rping_engine::{Arrival, Departure, Drained, Outgoing, Probe, Sequence, Silence, TargetId, Timestamp};
 use rping_net::datagram::Kind;
-use rping_net::{Datagram, Exchange, Fan, Identifiers, Pacing, ProbeOptions, StampKeeper, Targets};
+use rping_net::{
+    Datagram, Exchange, Fan, Identifiers, Lane, Pacing, ProbeOptions, StampKeeper, Targets, Traffic,
+};
 use rping_wire::probe_payload::{self, HEADER_LEN};
 
 use crate::message::{self, Echo, HEADER};
@@ -79,6 +81,36 @@ impl IcmpProbe {
             });
             Ok::<_, Error>(socket)
         })?;
+        if options.link {
+            let addresses: Vec<SocketAddr> = fan.targets().addresses().collect();
+            let ids = Identifiers {
+                base: base ^ 2 << ID_BITS,
+                mask: u16::MAX << ID_BITS,
+            };
+            let ears = Datagram::icmp(false, ids, &net)?;
+            let (id, heard) = match ears.kind() {
+                // The kernel's choice, which its socket hears alone.
+                Kind::IcmpDatagram { id } => (
+                    Some(id),
+                    Identifiers {
+                        base: id,
+                        mask: u16::MAX,
+                    },
+                ),
+                _ => (None, ids),
+            };
+            let traffic = Traffic::Icmp {
+                base: heard.base,
+                mask: heard.mask,
+            };
+            let lane = Lane::open(&addresses, traffic, net.payload, &net)?;
+            fan.add_lane(lane, ears)?;
+            marks.push(Mark {
+                types: message::V4,
+                id,
+                ids,
+            });
+        }
         fan.prepare(|slot| probe_payload::write(&mut slot[HEADER..], 0, 0));
         let reader = Reader::new(marks, keys, options.size, options.net.broadcast);
         let exchange = Exchange::new(keeper, fan, options);

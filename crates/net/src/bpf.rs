@@ -11,6 +11,8 @@ use std::os::fd::BorrowedFd;
 const LD_B_ABS: u16 = 0x30;
 const LD_H_ABS: u16 = 0x28;
 const LD_W_ABS: u16 = 0x20;
+const LD_H_IND: u16 = 0x48;
+const LDX_MSH: u16 = 0xb1;
 const ALU_AND_K: u16 = 0x54;
 const JMP_JEQ_K: u16 = 0x15;
 const RET_K: u16 = 0x06;
@@ -56,6 +58,19 @@ impl Filter {
     /// Keeps packets whose 16-bit number at `offset` is `value` in the bits of `mask`.
     pub fn half_masked(mut self, offset: u32, mask: u16, value: u16) -> Filter {
         self = self.load(LD_H_ABS, offset);
+        self.code.push((ALU_AND_K, u32::from(mask)));
+        self.equals(u32::from(value))
+    }
+
+    /// Finds the end of the IPv4 header that begins at `offset`, for [`Filter::half_masked_behind`].
+    pub fn behind_ipv4(self, offset: u32) -> Filter {
+        self.load(LDX_MSH, offset)
+    }
+
+    /// Keeps packets whose 16-bit number is `value` in the bits of `mask`, so many bytes behind the IPv4 header (of which
+    /// [`Filter::behind_ipv4`] knows the length): `offset` is counted from the header's beginning.
+    pub fn half_masked_behind(mut self, offset: u32, mask: u16, value: u16) -> Filter {
+        self = self.load(LD_H_IND, offset);
         self.code.push((ALU_AND_K, u32::from(mask)));
         self.equals(u32::from(value))
     }

@@ -35,6 +35,12 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Frames of our own have no way to any target.
+    #[error("--link: {why}")]
+    NoLane {
+        /// Why, in words.
+        why: String,
+    },
     /// No interface bears this name.
     #[error("no interface is called {name:?}")]
     NoSuchInterface {
@@ -79,7 +85,7 @@ impl Error {
             Error::Os { source, .. }
             | Error::NoIcmpPermission { source }
             | Error::NoRawPermission { source } => source.raw_os_error(),
-            Error::NoSuchInterface { .. } | Error::Unsupported { .. } => None,
+            Error::NoLane { .. } | Error::NoSuchInterface { .. } | Error::Unsupported { .. } => None,
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct ProbeOptions {
     pub linger: Duration,
     /// Ends a wait from another thread.
     pub waker: Option<Waker>,
+    /// Send whole frames, past the IP stack, to the IPv4 targets where that can be.
+    pub link: bool,
 }
 
 impl Default for ProbeOptions {
@@ -39,6 +41,7 @@ impl Default for ProbeOptions {
             pacing: Pacing::Precise,
             linger: Duration::ZERO,
             waker: None,
+            link: false,
         }
     }
 }

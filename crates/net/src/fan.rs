@@ -5,15 +5,18 @@
 //! the socket refuses everything, loopback included. So first contacts go by a socket of their own.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 
 use rping_engine::{Departure, Drained, Left, Outgoing, SeqRef, TargetId, Timestamp, BATCH};
 
+use crate::bpf::Filter;
 use crate::datagram::{Datagram, Packet};
-use crate::incoming::{receive_from_any, Incoming};
+use crate::incoming::{receive_from_all, Incoming};
+use crate::lane::Lane;
 use crate::sources::Sources;
 use crate::targets::Targets;
 use crate::wait::Waiter;
-use crate::Result;
+use crate::{Error, Result};
 
 /// How large the send buffer may grow: large payloads are sent in smaller batches.
 const BYTES: usize = 1 << 20;
@@ -51,6 +54,8 @@ pub struct Fan {
     length: usize,
     packets: Vec<Packet>,
     sources: Option<Sources>,
+    /// The way past the IP stack, with its place among the sockets: that of the one which hears the errors.
+    lane: Option<(usize, Lane)>,
 }
 
 impl Fan {
@@ -88,6 +93,7 @@ impl Fan {
             length,
             packets,
             sources: None,
+            lane: None,
         })
     }
 
@@ -106,6 +112,20 @@ impl Fan {
         &mut self.targets
     }
 
+    /// Sends by `lane` to the targets that it leads to. `ears` is a socket of the same kind as the others, which hears the errors of what
+    /// goes by the lane and nothing else; its place is the number that the calls below speak of.
+    ///
+    /// # Errors
+    /// When `ears` cannot be stopped from hearing more.
+    pub fn add_lane(&mut self, lane: Lane, ears: Datagram) -> Result<()> {
+        Filter::nothing()
+            .attach(ears.as_fd())
+            .map_err(Error::os("filter what a lane hears"))?;
+        self.lane = Some((self.sockets.len(), lane));
+        self.sockets.push(ears);
+        Ok(())
+    }
+
     /// Has each packet leave from the address that `sources` give its target.
     pub fn leave_from(&mut self, sources: Sources) {
         self.sources = Some(sources);
@@ -113,6 +133,10 @@ impl Fan {
 
     /// Lets `fill` prepare what stays the same in every message of a slot.
     pub fn prepare(&mut self, fill: impl FnMut(&mut [u8])) {
+        let mut fill = fill;
+        if let Some((_, lane)) = &mut self.lane {
+            lane.prepare(&mut fill);
+        }
         self.bytes.chunks_exact_mut(self.length).for_each(fill);
     }
 
@@ -124,9 +148,63 @@ impl Fan {
         mut write: impl FnMut(Slot<'_>, &Outgoing) -> usize,
     ) {
         due.iter().for_each(|out| self.targets.sent(out.target, out.seq));
-        for socket in 0..self.sockets.len() {
+        if self.lane.is_some() {
+            self.send_by_lane(due, left, &mut write);
+        }
+        for socket in 0..self.roles.len() {
             self.send_by(socket, due, left, &mut write);
         }
+    }
+
+    fn send_by_lane(
+        &mut self,
+        due: &[Outgoing],
+        left: &mut Vec<Departure>,
+        write: &mut impl FnMut(Slot<'_>, &Outgoing) -> usize,
+    ) {
+        let Some((socket, lane)) = &mut self.lane else {
+            return;
+        };
+        let mut mine = [0u8; BATCH];
+        let mut count = 0;
+        let mut last_due = Timestamp::ZERO;
+        lane.clear();
+        let from = lane.source();
+        for (place, out) in due.iter().enumerate().take(BATCH) {
+            let Some(to) = self.targets.get(out.target).map(|target| target.address) else {
+                continue;
+            };
+            if !lane.leads_to(out.target) {
+                continue;
+            }
+            lane.push(out.target, to, |bytes| {
+                let slot = Slot {
+                    socket: *socket,
+                    to,
+                    from: Some(from.into()),
+                    bytes,
+                };
+                write(slot, out)
+            });
+            mine[count] = place as u8;
+            count += 1;
+            last_due = last_due.max(out.due);
+        }
+        if count == 0 {
+            return;
+        }
+        let out = |place: usize| due.get(usize::from(mine[place])).copied().unwrap_or(due[0]);
+        lane.send(
+            last_due,
+            |place| tag(&out(place)),
+            |place, how| {
+                left.push(Departure {
+                    target: out(place).target,
+                    seq: out(place).seq,
+                    left: how,
+                });
+            },
+        );
     }
 
     fn send_by(
@@ -144,12 +222,14 @@ impl Fan {
             length,
             packets,
             sources,
+            lane,
         } = self;
         let (Some(datagram), Some(role)) = (sockets.get_mut(socket), roles.get(socket)) else {
             return;
         };
         let mut mine = due
             .iter()
+            .filter(|out| lane.as_ref().is_none_or(|(_, lane)| !lane.leads_to(out.target)))
             .filter(|out| socket_for(roles, targets, out.target) == Some(socket));
         loop {
             packets.clear();
@@ -178,7 +258,7 @@ impl Fan {
                     bytes: start..start + used,
                     to,
                     from: from.map(|from| (from, 0)),
-                    tag: u64::from(out.target.0) << 32 | u64::from(out.seq.low32()),
+                    tag: tag(out),
                 });
             }
             if packets.is_empty() {
@@ -212,7 +292,8 @@ impl Fan {
         mut each: impl FnMut(&mut Targets, usize, Incoming<'_>),
     ) -> Result<Drained> {
         let targets = &mut self.targets;
-        receive_from_any(&mut self.sockets, waiter, until, |socket, incoming| {
+        let lane = self.lane.as_mut().map(|(number, lane)| (*number, lane));
+        receive_from_all(&mut self.sockets, lane, waiter, until, |socket, incoming| {
             each(targets, socket, incoming)
         })
     }
@@ -224,14 +305,21 @@ impl Fan {
 
     /// Datagrams dropped on the way in because a receive buffer was full. Costs a system call per socket.
     pub fn drops(&self) -> u64 {
-        self.sockets.iter().map(Datagram::drops).sum()
+        let by_lane = self.lane.as_ref().map_or(0, |(_, lane)| lane.drops());
+        self.sockets.iter().map(Datagram::drops).sum::<u64>() + by_lane
     }
 
     /// How often the wall clock was seen to step.
     pub fn clock_steps(&self) -> u64 {
         // Each socket sees the same steps.
-        self.sockets.iter().map(Datagram::clock_steps).max().unwrap_or(0)
+        let by_lane = self.lane.as_ref().map(|(_, lane)| lane.clock_steps());
+        let steps = self.sockets.iter().map(Datagram::clock_steps);
+        steps.chain(by_lane).max().unwrap_or(0)
     }
+}
+
+fn tag(out: &Outgoing) -> u64 {
+    u64::from(out.target.0) << 32 | u64::from(out.seq.low32())
 }
 
 fn socket_for(roles: &[Role], targets: &Targets, target: TargetId) -> Option<usize> {

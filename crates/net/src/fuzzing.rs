@@ -18,3 +18,8 @@ pub fn netlink(bytes: &[u8]) {
     crate::netlink::read_all(bytes);
     crate::iface::read_all(bytes);
 }
+
+/// Reads any bytes as an Ethernet frame that holds an IPv4 packet.
+pub fn frame(bytes: &[u8]) {
+    crate::lane::fuzz(bytes);
+}

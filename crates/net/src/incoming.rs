@@ -11,6 +11,7 @@ use crate::cmsg::Control;
 use crate::datagram::Datagram;
 use crate::errqueue::SocketError;
 use crate::interface_clock::InterfaceClock;
+use crate::lane::Lane;
 use crate::wait::{Waiter, Woken};
 use crate::Result;
 
@@ -121,9 +122,9 @@ pub fn internet_checksum(message: &[u8]) -> u16 {
 }
 
 /// The most sockets that are waited for together.
-const SOCKETS: usize = 4;
+const SOCKETS: usize = 5;
 
-/// Hands over what arrives at any of `sockets` (at most four): at once if something is there, else waits for it until
+/// Hands over what arrives at any of `sockets` (at most five): at once if something is there, else waits for it until
 /// `until`. `each` is told the socket's index. Transmit stamps alone end no wait.
 ///
 /// Says [`Drained::More`] after a wait that ended by time, for what arrived during its last stretch was not looked at:
@@ -135,11 +136,27 @@ pub fn receive_from_any(
     sockets: &mut [Datagram],
     waiter: &mut Waiter,
     until: Timestamp,
+    each: impl FnMut(usize, Incoming<'_>),
+) -> Result<Drained> {
+    receive_from_all(sockets, None, waiter, until, each)
+}
+
+/// The same, and by `lane` too, whose number is given beside it.
+pub(crate) fn receive_from_all(
+    sockets: &mut [Datagram],
+    mut lane: Option<(usize, &mut Lane)>,
+    waiter: &mut Waiter,
+    until: Timestamp,
     mut each: impl FnMut(usize, Incoming<'_>),
 ) -> Result<Drained> {
     loop {
         let mut all = Drained::All;
         let mut any = false;
+        if let Some((number, lane)) = &mut lane {
+            let (drained, heard) = lane.receive(|incoming| each(*number, incoming));
+            any |= heard;
+            all = drained;
+        }
         for (i, socket) in sockets.iter_mut().enumerate() {
             let (drained, heard) = socket.receive(|incoming| each(i, incoming))?;
             any |= heard;
@@ -154,11 +171,16 @@ pub fn receive_from_any(
         let Some(first) = sockets.first() else {
             return Ok(all);
         };
-        let mut fds = [first.as_fd(); SOCKETS];
+        let mut fds = [first.as_fd(); SOCKETS + 1];
         for (fd, socket) in fds.iter_mut().zip(sockets.iter()) {
             *fd = socket.as_fd();
         }
-        match waiter.wait(&fds[..count], until) {
+        let mut waited_for = count;
+        if let Some((_, lane)) = &lane {
+            fds[count] = lane.as_fd();
+            waited_for += 1;
+        }
+        match waiter.wait(&fds[..waited_for], until) {
             Woken::Due => return Ok(Drained::More),
             Woken::Interrupted => return Ok(all),
             Woken::Ready => {}

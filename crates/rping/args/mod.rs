@@ -204,6 +204,7 @@ fn request(kind: Kind, args: ProbeArgs) -> Result<Request, Usage> {
             (false, None) => None,
         },
         pacing: args.pacing.and_then(cli::PacingWord::forced),
+        link: args.link,
         timeout: args.timeout,
         warmup: args.warmup.unwrap_or(0),
         size: args.size,

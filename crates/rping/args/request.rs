@@ -100,6 +100,8 @@ pub struct Request {
     pub close: Close,
     /// Tell the local port of each TCP connection.
     pub local_ports: bool,
+    /// Whole frames, past the IP stack.
+    pub link: bool,
     /// TCP: half-open probes.
     pub syn: bool,
     /// What the run must amount to.
@@ -138,6 +140,7 @@ impl Request {
             all_addresses: false,
             close: Close::default(),
             local_ports: false,
+            link: false,
             syn: false,
             assertions: Vec::new(),
         }
@@ -262,6 +265,9 @@ impl Request {
                     "{flag}: ARP and NDP do not leave the link; there is nothing to set"
                 ));
             }
+        }
+        if self.link && !(self.kind == Kind::Icmp || self.syn) {
+            return refuse("--link: only icmp and tcp --syn send frames of their own (arp always does)");
         }
         if self.syn && self.kind != Kind::Tcp {
             return refuse("--syn: only TCP has a handshake to begin");
@@ -399,6 +405,7 @@ impl Request {
             broadcast: self.broadcast,
             close: self.close,
             local_ports: self.local_ports,
+            link: self.link,
             syn: self.syn,
             assertions: self.assertions,
             notes,

@@ -13,7 +13,8 @@ use rping_engine::{
 use rping_net::errqueue::{SocketError, Verdict};
 use rping_net::tcp::Reserved;
 use rping_net::{
-    Datagram, Exchange, Fan, Incoming, Pacing, Ports, ProbeOptions, Received, Sources, StampKeeper, Targets,
+    Datagram, Exchange, Fan, Incoming, Lane, Pacing, Ports, ProbeOptions, Received, Sources, StampKeeper,
+    Targets, Traffic,
 };
 use rping_wire::probe_payload::NonceKey;
 use rping_wire::syn::{self, Says};
@@ -109,6 +110,11 @@ impl SynProbe {
         let key = u128::from(random.hash_one(1u8)) << 64 | u128::from(random.hash_one(2u8));
         // A socket that hears the answers to what it sent itself reads its transmit stamps before them.
         let (lower, upper) = reserved.ports().halves();
+        let (lower, by_lane) = if options.link {
+            lower.halves()
+        } else {
+            (lower, Ports::NONE)
+        };
         let mut marks = Vec::new();
         let mut fan = Fan::open(Targets::new(targets), syn::LENGTH, |role| {
             let deaf = role.first_contact && upper == Ports::NONE;
@@ -121,6 +127,18 @@ impl SynProbe {
             Datagram::tcp_raw(role.v6, mark.heard(), &net)
         })?;
         fan.leave_from(sources);
+        if options.link {
+            // Of one port alone the lane gets it: then nobody hears what the IP stack sends for us.
+            let ports = if by_lane == Ports::NONE { lower } else { by_lane };
+            let lane = Lane::open(targets, Traffic::Tcp(ports), syn::LENGTH, &net)?;
+            let ears = Datagram::tcp_raw(false, Ports::NONE, &net)?;
+            fan.add_lane(lane, ears)?;
+            marks.push(Marks {
+                key,
+                ports,
+                deaf: false,
+            });
+        }
         Ok(SynProbe {
             exchange: Exchange::new(keeper, fan, options),
             marks,
