@@ -13,6 +13,7 @@ use rping_net::Waker;
 use crate::args::output::{Format, OutputOptions};
 use crate::args::{self, Invocation, Request};
 use crate::job::Job;
+use crate::keep::{Keep, Keeper};
 use crate::printer::{Feed, Printer};
 use crate::progress::Progress;
 use crate::render::{self, escape};
@@ -34,6 +35,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         },
         Ok(Invocation::Probe { request, output }) => probe(request, output),
         Ok(Invocation::Bandwidth(request)) => crate::bandwidth::run(request),
+        Ok(Invocation::Saved(request)) => crate::show::run(request),
         Ok(Invocation::Server(server)) => crate::server::run(&server),
         Err(usage) => complain(&usage.to_string()),
     })
@@ -90,6 +92,7 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
         output: output.clone(),
         screen: Rc::clone(&screen),
         printer: None,
+        keeper: None,
         signals: signals.clone(),
     };
     let mut control = Watching {
@@ -103,9 +106,13 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
         waker: Some(waker),
     });
     let finished = setup.printer.take().map(Printer::finish);
+    let keeper = setup.keeper.take();
     match (ran, finished) {
-        (Ok(report), Some((render, dropped, written))) => {
-            conclude(report, render, dropped, written, output.format)
+        (Ok(mut report), Some((render, dropped, written))) => {
+            let unkept = keeper.map_or_else(Vec::new, |keeper| keeper.finish(&mut report));
+            let code = conclude(report, render, dropped, written, output.format);
+            // Behind the summary, which is whole whatever became of the files.
+            unkept.iter().fold(code, |_, line| complain(line))
         }
         (Ok(report), None) => report.exit_code(),
         (Err(error), _) => complain(&error.to_string()),
@@ -197,12 +204,14 @@ struct Setup {
     output: OutputOptions,
     screen: Rc<RefCell<Option<Screen>>>,
     printer: Option<Printer>,
+    keeper: Option<Keeper>,
     signals: Signals,
 }
 
 /// What the sending loop needs to show results.
 struct Screen {
     feed: Feed,
+    keep: Option<Keep>,
     job: Arc<Job>,
     epoch: Epoch,
     format: Format,
@@ -218,11 +227,21 @@ impl Opened for Setup {
         let render = render::renderer(&self.output, Arc::clone(job), Box::new(io::stdout()), is_terminal);
         let silent = io::stderr().is_terminal() && render::is_silent(&self.output, job);
         let progress = silent.then(|| Progress::new(job));
+        // Files first: where one cannot be written nothing is sent and nothing is shown.
+        let keep = match self.output.keep.is_anything() {
+            true => {
+                let (keeper, keep) = Keeper::start(&self.output.keep, job, *epoch, rate)?;
+                self.keeper = Some(keeper);
+                Some(keep)
+            }
+            false => None,
+        };
         let (printer, feed) = Printer::start(render, Arc::clone(job), *epoch, rate, progress)
             .map_err(|error| format!("cannot start the printing thread: {error}"))?;
         self.printer = Some(printer);
         *self.screen.borrow_mut() = Some(Screen {
             feed,
+            keep,
             job: Arc::clone(job),
             epoch: *epoch,
             format: self.output.format,
@@ -249,6 +268,9 @@ impl Sink for Showing {
     fn record(&mut self, record: &Record) {
         if let Some(screen) = self.0.borrow_mut().as_mut() {
             screen.feed.record(record);
+            if let Some(keep) = &mut screen.keep {
+                keep.record(record);
+            }
         }
     }
 }

@@ -80,7 +80,7 @@ pub use rping_net::Wait;
 pub use rping_peer::Key;
 
 /// One target.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Target {
     /// As it was typed or listed; `None` for a member of a block or range, which is called by its address and port.
     pub name: Option<Box<str>>,

@@ -13,13 +13,13 @@ use crate::{rping, text};
 const FORMATS: [&str; 4] = ["text", "json", "ndjson", "csv"];
 
 /// A port that answers, for as long as this is kept.
-fn open_port() -> (TcpListener, String) {
+pub(crate) fn open_port() -> (TcpListener, String) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let target = listener.local_addr().expect("an address").to_string();
     (listener, target)
 }
 
-fn start(args: &[&str]) -> Child {
+pub(crate) fn start(args: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_rping"))
         .args(args)
         .stdout(Stdio::piped())
@@ -28,7 +28,7 @@ fn start(args: &[&str]) -> Child {
         .expect("rping starts")
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill")
         .args(["-s", name, &child.id().to_string()])
         .status();
@@ -36,14 +36,14 @@ fn signal(child: &Child, name: &str) {
 }
 
 /// Waits for the first line on standard output, which tells that the probes are on their way.
-fn first_line(child: &mut Child) -> (String, BufReader<std::process::ChildStdout>) {
+pub(crate) fn first_line(child: &mut Child) -> (String, BufReader<std::process::ChildStdout>) {
     let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
     let mut line = String::new();
     out.read_line(&mut line).expect("a line");
     (line, out)
 }
 
-fn summary(output: &Output) -> Value {
+pub(crate) fn summary(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("one JSON document")
 }
 

@@ -2,9 +2,11 @@
 
 mod bandwidth;
 mod endings;
+mod hdr;
 mod latency;
 mod psping;
 mod refusals;
+mod saved;
 
 use std::process::{Command, Output};
 

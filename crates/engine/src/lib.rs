@@ -17,7 +17,9 @@ mod window;
 
 pub use drive::{drive, Clock, Control, Drove, Wish};
 pub use engine::{Engine, Next};
-pub use outcome::{Aside, Counts, Outcome, Record, Residence, RunReport, Sample, Sink, TargetReport};
+pub use outcome::{
+    Aside, Counts, Outcome, Record, Residence, RunReport, Sample, Sink, TargetReport, ANSWERERS,
+};
 pub use plan::{Detail, LatePolicy, Order, Pace, Plan, PlanError, Stop, Window};
 pub use probe::{
     Answer, Arrival, Departure, Drained, Event, Left, Origin, Outgoing, Probe, Reason, Refusal, SeqRef,

@@ -46,6 +46,12 @@ pub(crate) enum Command {
     /// Throughput over TCP or UDP, in either direction or both, against `rping server` or iperf3's server
     #[command(visible_alias = "bw", override_usage = "rping bandwidth [FLAGS] HOST[:PORT]", after_help = help::BANDWIDTH)]
     Bandwidth(BandwidthArgs),
+    /// Show a saved run as if it had just been made
+    #[command(override_usage = "rping show [FLAGS] FILE", after_help = help::SHOW)]
+    Show(ShowArgs),
+    /// Join saved runs to one: counts and histograms add up exactly
+    #[command(override_usage = "rping merge FILE… --save FILE", after_help = help::MERGE)]
+    Merge(MergeArgs),
     /// The far end of every two-ended test: STAMP, and iperf3's protocol, for many clients at once
     #[command(override_usage = "rping server [FLAGS] [BIND[:PORT]]", after_help = help::SERVER)]
     Server(ServerArgs),
@@ -183,6 +189,55 @@ pub(crate) struct ServerArgs {
         help_heading = "Limits"
     )]
     pub(crate) wait: Option<WaitWord>,
+}
+
+/// How what is shown out of a file is shown.
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// A file that --save wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Format on standard output: text, json (one document), ndjson and csv (a line for each stretch of the run) [default: text]
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        hide_possible_values = true
+    )]
+    pub(crate) output: Option<FormatWord>,
+    /// The same as -o json
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) json: bool,
+    /// Print a histogram: this many buckets, or these bounds in ms [default without a value: 20]
+    #[arg(short = 'H', long, value_name = "N|a,b,c", value_parser = value::buckets, num_args = 0..=1,
+        default_missing_value = "20")]
+    pub(crate) histogram: Option<Buckets>,
+    /// Over a block or range: totals only
+    #[arg(short = 'q', long)]
+    pub(crate) quiet: bool,
+    /// List every target of a block or range, the silent ones too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never [default: auto]
+    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true)]
+    pub(crate) color: Option<ColorWord>,
+    /// What the run must amount to, in place of what it was made with: 'p99<5ms', 'loss<0.1%'; repeatable; exit code 1 when it does not hold
+    #[arg(long = "assert", value_name = "EXPR", value_parser = value::assertions, action = clap::ArgAction::Append)]
+    pub(crate) assertions: Vec<value::Assertions>,
+    /// For HdrHistogram's tools: FILE.hgrm, the percentile distribution in ms
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub(crate) hdr: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MergeArgs {
+    /// Files that --save wrote, two or more, of the same kind of probe
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where the one run goes; an existing file is replaced
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub(crate) save: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
@@ -428,6 +483,12 @@ pub(crate) struct ProbeArgs {
     /// The wall clock on each line
     #[arg(long, help_heading = "Output")]
     pub(crate) timestamps: bool,
+    /// Save the run, with its histograms and its course second by second, for rping show, compare, merge and report; an existing file is replaced
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, help_heading = "Files")]
+    pub(crate) save: Option<PathBuf>,
+    /// For HdrHistogram's tools: FILE.hgrm is the percentile distribution in ms, FILE.hlog an interval log, a line a second and target; an existing file is replaced
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, help_heading = "Files")]
+    pub(crate) hdr: Option<PathBuf>,
 }
 
 impl ProbeArgs {

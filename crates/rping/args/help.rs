@@ -113,3 +113,17 @@ Examples:
   rping man | man -l -                    read the program's page
   rping man tcp | man -l -                read a command's page
   rping man --all man1                    write every page, for a package";
+
+pub(crate) const SHOW: &str = "\
+A file of a run that was killed is shown as far as it was saved.
+Exit code: as the run's own; 2 where the file is damaged or none of ours.
+
+Examples:
+  rping tcp host:443 -n 1000 -i 10ms --save monday.rping
+  rping show monday.rping -H              the summary again, with a histogram
+  rping show monday.rping -o csv          a row for each stretch of the run
+  rping show monday.rping --assert 'p99<5ms'";
+
+pub(crate) const MERGE: &str = "\
+Examples:
+  rping merge mon.rping tue.rping wed.rping --save week.rping";

@@ -10,6 +10,7 @@ pub mod output;
 pub(crate) mod pages;
 mod psping;
 mod request;
+mod saved;
 mod server;
 mod source;
 mod topics;
@@ -27,6 +28,7 @@ pub use cli::command;
 pub use output::OutputOptions;
 pub(crate) use psping::BANNER as PSPING_BANNER;
 pub use request::{List, Request};
+pub use saved::SavedRequest;
 pub use server::{Place, ServerArgs, PORT as SERVER_PORT};
 pub use source::{Family, Source};
 pub use usage::Usage;
@@ -36,7 +38,7 @@ pub(crate) use usage::{plain, shown};
 use crate::job::{Kind, Pace, Stop, UdpProtocol, Window};
 use argv::Words;
 use cli::{Cli, Command, ProbeArgs};
-use output::{Color, Format};
+use output::{Color, Format, Wanted};
 use rping_engine::Order;
 
 /// What a command line asks for.
@@ -53,6 +55,8 @@ pub enum Invocation {
     },
     /// Throughput.
     Bandwidth(BandwidthRequest),
+    /// Something with saved runs.
+    Saved(SavedRequest),
     /// The far end of two-ended tests.
     Server(ServerArgs),
     /// Help, the version, completions or a manual page, for standard output; exit code 0.
@@ -90,6 +94,8 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
     if let Some(topic) = topics::asked(&typed) {
         return Ok(Invocation::Print(topic.to_owned()));
     }
+    let mut command_line = vec!["rping".to_owned()];
+    command_line.extend(typed.iter().cloned());
     let commands = command();
     let (argv, help, then) = match argv::rewrite(typed, &commands)? {
         Words::Clap { argv, help, then } => (argv, help, then),
@@ -121,7 +127,9 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         let request = request(kind, args)?;
         Ok((request, output))
     };
-    let (request, output) = match cli.command {
+    let (request, mut output) = match cli.command {
+        Command::Show(args) => return saved::show(args).map(Invocation::Saved),
+        Command::Merge(args) => return saved::merge(args).map(Invocation::Saved),
         Command::Server(args) => return server::parse(&args).map(Invocation::Server),
         Command::Psping { words } => return psping::parse(&words),
         Command::Completions { shell } => return Ok(Invocation::Print(pages::completions(shell))),
@@ -151,6 +159,10 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         }
     }?;
     request.check()?;
+    saved::check(&output.keep)?;
+    if output.keep.is_anything() {
+        output.keep.command_line = command_line;
+    }
     Ok(Invocation::Probe { request, output })
 }
 
@@ -166,6 +178,11 @@ fn output(args: &ProbeArgs) -> OutputOptions {
         histogram: args.histogram.clone(),
         color: args.color.map(Color::from).unwrap_or_default(),
         timestamps: args.timestamps,
+        keep: Wanted {
+            save: args.save.clone(),
+            hdr: args.hdr.clone(),
+            command_line: Vec::new(),
+        },
     }
 }
 

@@ -1,5 +1,7 @@
 //! How results are shown.
 
+pub use crate::keep::Wanted;
+
 /// The format on standard output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Format {
@@ -55,4 +57,6 @@ pub struct OutputOptions {
     pub color: Color,
     /// The wall clock on each line.
     pub timestamps: bool,
+    /// Files that the run leaves behind.
+    pub keep: Wanted,
 }

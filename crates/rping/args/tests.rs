@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 
+use super::output::Wanted;
 use super::*;
 use crate::job::{Carrier, Close, Job, Wait};
 use crate::targets::{LocalInterface, LocalNet, Resolver};
@@ -182,8 +183,29 @@ fn output_flags_reach_the_renderer() {
             histogram: None,
             color: Color::Never,
             timestamps: true,
+            keep: Wanted::default(),
         }
     );
+}
+
+#[test]
+fn files_that_a_run_leaves_are_judged_before_anything_is_sent() {
+    let keep = probe("icmp h --save a --hdr b.hlog").1.keep;
+    assert_eq!((keep.save, keep.hdr), (Some("a".into()), Some("b.hlog".into())));
+    assert_eq!(keep.command_line.join(" "), "rping icmp h --save a --hdr b.hlog");
+    for (line, part) in [
+        ("icmp h --hdr b.txt", ".hgrm"),
+        ("icmp h --hdr b", ".hlog"),
+        ("icmp h --save x.hlog --hdr x.hlog", "one file"),
+        ("icmp h --save=", "needs a value"),
+        ("merge a --save b", "merge FILE FILE"),
+        ("merge a b", "--save FILE"),
+        ("show", "FILE"),
+        ("show a --hdr x.hlog", ".hgrm"),
+    ] {
+        let said = refused(line);
+        assert!(said.contains(part), "{line}: {said}");
+    }
 }
 
 #[test]

@@ -11,12 +11,12 @@ use crate::report::Epoch;
 const LAST_SECOND: u64 = 253_402_300_799;
 
 /// An instant of the run as a wall-clock label with nanoseconds: `2026-11-22T21:30:00.123456789Z`.
-pub(super) fn nanos(epoch: &Epoch, at: Timestamp) -> impl fmt::Display {
+pub(crate) fn nanos(epoch: &Epoch, at: Timestamp) -> impl fmt::Display {
     humantime::format_rfc3339_nanos(UNIX_EPOCH + since_1970(epoch.unix_ns(at)))
 }
 
 /// The same with milliseconds: `2026-11-22T21:30:00.123Z`.
-pub(super) fn millis(epoch: &Epoch, at: Timestamp) -> impl fmt::Display {
+pub(crate) fn millis(epoch: &Epoch, at: Timestamp) -> impl fmt::Display {
     humantime::format_rfc3339_millis(UNIX_EPOCH + since_1970(epoch.unix_ns(at)))
 }
 

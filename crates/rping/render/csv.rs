@@ -69,7 +69,7 @@ impl Csv {
     }
 }
 
-fn opt(out: &mut impl Write, value: Option<u64>) -> io::Result<()> {
+pub(super) fn opt(out: &mut impl Write, value: Option<u64>) -> io::Result<()> {
     out.write_all(b",")?;
     value.map_or(Ok(()), |n| number(out, n))
 }
@@ -84,7 +84,7 @@ fn flag(out: &mut impl Write, set: bool) -> io::Result<()> {
 }
 
 /// The cells that name the target.
-fn write_name(mut out: &mut dyn Write, target: Option<&Target>) -> io::Result<()> {
+pub(super) fn write_name(mut out: &mut dyn Write, target: Option<&Target>) -> io::Result<()> {
     out.write_all(b",")?;
     escape::csv_cell(&mut out, &target.map_or_else(String::new, |t| t.label()))?;
     out.write_all(b",")?;

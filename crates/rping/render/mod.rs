@@ -14,7 +14,8 @@ use crate::job::{Carrier, Job, Kind, UdpProtocol};
 use crate::report::{Epoch, Report};
 
 pub(crate) mod bandwidth;
-mod clock;
+pub(crate) mod clock;
+mod course;
 mod csv;
 mod document;
 pub mod escape;
@@ -35,6 +36,7 @@ pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use course::show;
 pub(crate) use figures::loss_with_syns;
 
 /// How the run stands, for standard error, in the words of the format that was asked for.

@@ -70,7 +70,7 @@ impl Ndjson {
 }
 
 /// The part of a line that names its target.
-fn write_name(out: &mut dyn Write, target: Option<&Target>) -> io::Result<()> {
+pub(super) fn write_name(out: &mut dyn Write, target: Option<&Target>) -> io::Result<()> {
     let Some(target) = target else {
         return out.write_all(b",\"target\":\"?\",\"address\":null,\"port\":null");
     };
@@ -84,7 +84,7 @@ fn write_name(out: &mut dyn Write, target: Option<&Target>) -> io::Result<()> {
     opt(out, target.port().map(u64::from))
 }
 
-fn opt(out: &mut (impl Write + ?Sized), value: Option<u64>) -> io::Result<()> {
+pub(super) fn opt(out: &mut (impl Write + ?Sized), value: Option<u64>) -> io::Result<()> {
     match value {
         Some(n) => number(out, n),
         None => out.write_all(b"null"),

@@ -6,6 +6,7 @@
 //! - [`Moments`]: exact count, minimum, maximum and mean, and the standard deviation;
 //! - [`Histogram`]: quantiles to three digits, and the HdrHistogram V2 form that other tools read;
 //! - [`Recorder`]: one stream of probes: the two above, jitter, delay variation, reordering and loss runs;
+//! - [`Sparse`]: a histogram in as much memory as it has bins, for the many short stretches of a run;
 //! - [`buckets`]: the histogram as people read it, in equal widths or between bounds.
 #![forbid(unsafe_code)]
 
@@ -14,13 +15,15 @@ mod histogram;
 mod loss;
 mod moments;
 mod recorder;
+pub mod sparse;
 mod v2;
 
 pub use buckets::Bucket;
 pub use histogram::{replies_needed, Bin, Histogram, DAY_NS};
-pub use loss::{LossRuns, RunLengths};
-pub use moments::Moments;
-pub use recorder::Recorder;
+pub use loss::{LossRuns, RunLengths, CLASSES as LOSS_RUN_CLASSES};
+pub use moments::{Moments, MomentsParts};
+pub use recorder::{Recorder, Snapshot};
+pub use sparse::Sparse;
 
 /// What can be wrong with a histogram that came from elsewhere.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Loss runs: how long the bursts were.
 
 /// How many classes of run lengths are kept.
-const CLASSES: usize = 6;
+pub const CLASSES: usize = 6;
 
 /// How many runs of lost probes of each length there were.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +37,25 @@ impl LossRuns {
             first_sent: 0,
             next: 0,
             lengths: [0; CLASSES],
+        }
+    }
+
+    /// What it consists of, for keeping it in a file: runs, the longest in probes, the longest outage in nanoseconds, runs by
+    /// the classes of [`LossRuns::lengths`].
+    pub const fn parts(&self) -> (u64, u64, u64, [u32; CLASSES]) {
+        (self.runs, self.longest, self.outage_ns, self.lengths)
+    }
+
+    /// Puts it together again, all runs over: none is lengthened by what is lost later.
+    pub const fn from_parts(
+        (runs, longest, outage_ns, lengths): (u64, u64, u64, [u32; CLASSES]),
+    ) -> LossRuns {
+        LossRuns {
+            runs,
+            longest,
+            outage_ns,
+            lengths,
+            ..LossRuns::new()
         }
     }
 

@@ -18,6 +18,21 @@ pub struct Moments {
     squares_high: u64,
 }
 
+/// What [`Moments`] consist of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MomentsParts {
+    /// How many samples; at least 1.
+    pub count: u64,
+    /// The smallest.
+    pub min: u64,
+    /// The largest.
+    pub max: u64,
+    /// Their sum.
+    pub sum: u128,
+    /// The sum of their squares, modulo 2^128.
+    pub squares: u128,
+}
+
 impl Default for Moments {
     fn default() -> Moments {
         Moments::new()
@@ -115,6 +130,35 @@ impl Moments {
         Some((apart as f64 / n as f64 - off * off).max(0.0).sqrt())
     }
 
+    /// What it consists of, for keeping it in a file; `None` without samples.
+    pub fn parts(&self) -> Option<MomentsParts> {
+        (self.count > 0).then(|| MomentsParts {
+            count: self.count,
+            min: self.min,
+            max: self.max,
+            sum: self.sum(),
+            squares: self.squares(),
+        })
+    }
+
+    /// Puts it together again; `None` where the parts contradict each other: no samples, ends the wrong way round, or a
+    /// sum that samples between the ends cannot have.
+    pub fn from_parts(parts: MomentsParts) -> Option<Moments> {
+        let count = u128::from(parts.count);
+        let least = count.checked_mul(parts.min.into())?;
+        let most = count.checked_mul(parts.max.into())?;
+        let is_possible = parts.count > 0 && parts.min <= parts.max && (least..=most).contains(&parts.sum);
+        is_possible.then_some(Moments {
+            count: parts.count,
+            min: parts.min,
+            max: parts.max,
+            sum_low: parts.sum as u64,
+            sum_high: (parts.sum >> 64) as u64,
+            squares_low: parts.squares as u64,
+            squares_high: (parts.squares >> 64) as u64,
+        })
+    }
+
     const fn squares(&self) -> u128 {
         (self.squares_high as u128) << 64 | self.squares_low as u128
     }
@@ -186,6 +230,25 @@ mod tests {
         }
         assert_eq!(m.sum(), 5 * u128::from(u64::MAX));
         assert_eq!((m.max(), m.stddev()), (Some(u64::MAX), Some(0.0)));
+    }
+
+    #[test]
+    fn parts_make_the_same_moments_and_contradictions_make_none() {
+        let mut m = Moments::new();
+        assert_eq!(m.parts(), None);
+        for v in [2, 9, 4] {
+            m.record(v);
+        }
+        let parts = m.parts().unwrap();
+        assert_eq!(Moments::from_parts(parts), Some(m));
+        for wrong in [
+            MomentsParts { count: 0, ..parts },
+            MomentsParts { min: 10, ..parts },
+            MomentsParts { sum: 5, ..parts },
+            MomentsParts { sum: 28, ..parts },
+        ] {
+            assert_eq!(Moments::from_parts(wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]

@@ -39,6 +39,29 @@ struct Full {
     window: Box<[u64]>,
 }
 
+/// What a [`Recorder`] amounts to, laid open.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Of the round-trip times.
+    pub rtt: Moments,
+    /// The histogram of the round-trip times, where one is kept.
+    pub histogram: Option<Histogram>,
+    /// The histogram of the times from when the probes were due, where one is kept.
+    pub from_due: Option<Histogram>,
+    /// The longest time from when a probe was due to its answer, nanoseconds.
+    pub from_due_max: u64,
+    /// RFC 3550's jitter, nanoseconds; `None` with fewer than two replies.
+    pub jitter: Option<f64>,
+    /// The sum of the delay variations of all pairs, nanoseconds.
+    pub ipdv_sum: u64,
+    /// How many pairs that were.
+    pub ipdv_pairs: u64,
+    /// Replies that came after a reply to a later probe.
+    pub reordered: u64,
+    /// Runs of lost probes.
+    pub loss: LossRuns,
+}
+
 impl Recorder {
     /// Keeps everything: moments, and histograms of the round-trip time (three digits) and of the time from when the
     /// probe was due (two digits). At most 362 KB.
@@ -178,6 +201,45 @@ impl Recorder {
         self.loss.merge(&other.loss);
     }
 
+    /// Everything it amounts to, for keeping it in a file.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            rtt: self.rtt,
+            histogram: self.histogram().cloned(),
+            from_due: self.from_due_histogram().cloned(),
+            from_due_max: self.from_due_max,
+            jitter: self.jitter_rfc3550(),
+            ipdv_sum: self.ipdv_sum,
+            ipdv_pairs: self.ipdv_pairs,
+            reordered: self.reordered,
+            loss: self.loss.clone(),
+        }
+    }
+
+    /// Puts it together again. What is recorded later pairs with nothing that came before; quantiles need both
+    /// histograms.
+    pub fn from_snapshot(of: Snapshot) -> Recorder {
+        let full = match (of.histogram, of.from_due) {
+            (Some(rtt), Some(from_due)) => Some(Box::new(Full {
+                rtt,
+                from_due,
+                window: vec![ABSENT; WINDOW].into_boxed_slice(),
+            })),
+            _ => None,
+        };
+        Recorder {
+            rtt: of.rtt,
+            full,
+            from_due_max: of.from_due_max,
+            jitter: of.jitter.unwrap_or(f64::NAN),
+            ipdv_sum: of.ipdv_sum,
+            ipdv_pairs: of.ipdv_pairs,
+            reordered: of.reordered,
+            loss: of.loss,
+            ..Recorder::brief()
+        }
+    }
+
     /// Count, minimum, maximum, mean and standard deviation of the round-trip times, exact.
     pub const fn rtt(&self) -> &Moments {
         &self.rtt
@@ -308,6 +370,27 @@ mod tests {
             }
             assert_eq!(r.rtt().max(), Some(u64::MAX - 1));
         }
+    }
+
+    #[test]
+    fn a_snapshot_makes_a_recorder_with_the_same_figures() {
+        let mut r = Recorder::full();
+        for (seq, rtt) in [(0, 10), (2, 50), (1, 20), (5, 1000)] {
+            r.reply(seq, Some(rtt), rtt + 7);
+        }
+        r.lost(3, 100);
+        r.lost(4, 300);
+        let again = Recorder::from_snapshot(r.snapshot());
+        let figures = |r: &Recorder| {
+            (
+                (*r.rtt(), r.rtt_quantile(0.5), r.from_due_quantile(0.5)),
+                (r.from_due_max(), r.jitter_rfc3550(), r.ipdv_mean()),
+                (r.reordered(), r.loss_runs().longest_outage_ns()),
+            )
+        };
+        assert_eq!(figures(&again), figures(&r));
+        let none = Recorder::from_snapshot(Recorder::brief().snapshot());
+        assert_eq!((none.rtt().count(), none.jitter_rfc3550()), (0, None));
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn flags_without_a_meaning_to_the_probe_are_refused() {
         "server --json",
         "udp --protocol tcp h",
         "tcp --close never h:1",
-        "icmp h --save x",
+        "icmp h --fave x",
     ] {
         refused(line);
     }
@@ -216,7 +216,7 @@ fn targets_that_are_none_are_refused() {
 fn an_unknown_flag_is_named_before_what_follows_it() {
     assert!(refused("--cuont 5 h").contains("'--cuont'"));
     assert!(refused("icmp --cout 5 h").contains("did you mean --count?"));
-    assert!(refused("--save run h").contains("'--save'"));
+    assert!(refused("--fave run h").contains("'--fave'"));
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! Files that a run leaves behind: written aside and put in their place whole.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file that takes its name only when it is told to: until then what bore the name is as it was.
+#[derive(Debug)]
+pub struct Aside {
+    /// `None` once it is settled.
+    file: Option<File>,
+    /// What is to be renamed, and to what; `None` for what is no regular file, a pipe or a device, and is written as it is.
+    rename: Option<(PathBuf, PathBuf)>,
+}
+
+impl Aside {
+    /// Opens it beside `path`, in the same directory; so it is known now that it can be written.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn create(path: &Path) -> io::Result<Aside> {
+        // The name that a link leads to is replaced, not the link.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        match fs::metadata(&path) {
+            Ok(there) if there.is_dir() => {
+                return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"))
+            }
+            Ok(there) if !there.is_file() => {
+                return Ok(Aside {
+                    file: Some(File::options().write(true).open(&path)?),
+                    rename: None,
+                })
+            }
+            // A file that may not be written is not replaced by way of its directory either.
+            Ok(_) => drop(File::options().append(true).open(&path)?),
+            Err(_) => {}
+        }
+        let name = path
+            .file_name()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no file name"))?;
+        for attempt in 0..100 {
+            let mut aside = std::ffi::OsString::from(".");
+            aside.push(name);
+            aside.push(format!(".{}.{attempt}.part", std::process::id()));
+            let aside = path.with_file_name(aside);
+            match File::options().write(true).create_new(true).open(&aside) {
+                Ok(file) => {
+                    return Ok(Aside {
+                        file: Some(file),
+                        rename: Some((aside, path)),
+                    })
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// What is written to.
+    #[allow(clippy::expect_used)]
+    pub fn file(&mut self) -> &mut File {
+        // Cannot fail: only `settle` takes it, and with it the whole.
+        self.file.as_mut().expect("a file until it is settled")
+    }
+
+    /// Puts it in its place and hands it over, for more to be written.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn settle(mut self) -> io::Result<File> {
+        if let Some((aside, path)) = &self.rename {
+            fs::rename(aside, path)?;
+        }
+        self.rename = None;
+        self.file
+            .take()
+            .ok_or_else(|| io::Error::other("it was settled before"))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Some((aside, _)) = &self.rename {
+            // Given up: nobody misses it.
+            let _ = fs::remove_file(aside);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_was_there_stays_until_the_new_file_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        fs::write(&path, "old").unwrap();
+        let mut given_up = Aside::create(&path).unwrap();
+        given_up.file().write_all(b"half").unwrap();
+        drop(given_up);
+        assert_eq!(
+            (fs::read_to_string(&path).unwrap(), names(dir.path()).len()),
+            ("old".into(), 1)
+        );
+        let mut aside = Aside::create(&path).unwrap();
+        aside.file().write_all(b"new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        aside.settle().unwrap().write_all(b" and more").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new and more");
+        assert_eq!(names(dir.path()), ["run"]);
+    }
+
+    #[test]
+    fn a_link_stays_a_link_and_a_device_is_written_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("run"), dir.path().join("link"));
+        fs::write(&path, "old").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let mut aside = Aside::create(&link).unwrap();
+        aside.file().write_all(b"new").unwrap();
+        drop(aside.settle().unwrap());
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        let mut null = Aside::create(Path::new("/dev/null")).unwrap();
+        null.file().write_all(b"x").unwrap();
+        null.settle().unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Aside::create(dir.path()).is_err());
+        assert!(Aside::create(&dir.path().join("no/such/dir")).is_err());
+        assert!(Aside::create(Path::new("/")).is_err());
+    }
+}

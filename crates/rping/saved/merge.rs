@@ -1,0 +1,203 @@
+//! Several saved runs as one: counts and histograms add up exactly.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use rping_engine::{TargetReport, ANSWERERS};
+
+use super::line::Header;
+use super::{restore, Saved, Writer, FORMAT};
+use crate::job::{Job, Kind, Target};
+use crate::report::{Epoch, Instrument, Report};
+use crate::series::{add_counts, Series, Slot};
+
+/// Why runs cannot be merged.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// They asked different layers.
+    #[error("{first} was measured with {a} and {other} with {b}: round trips of different probes are no one distribution")]
+    Kinds {
+        /// The first file.
+        first: String,
+        /// Its command.
+        a: &'static str,
+        /// Another file.
+        other: String,
+        /// Its command.
+        b: &'static str,
+    },
+    /// There is nothing to merge.
+    #[error("nothing to merge: give two files or more")]
+    Nothing,
+}
+
+/// One run out of several: targets of the same name and address are one target, and the time of day places each run. The
+/// files' names are kept in the header.
+///
+/// # Errors
+/// When they are of different kinds.
+pub fn merge(runs: Vec<(String, Saved)>) -> Result<Saved, MergeError> {
+    let mut runs = runs;
+    runs.sort_by_key(|(_, run)| run.report.epoch.started_unix_ns);
+    let mut rest = runs.into_iter();
+    let Some((first, mut sum)) = rest.next() else {
+        return Err(MergeError::Nothing);
+    };
+    sum.header.merged = vec![first.clone()];
+    sum.series.resize(sum.report.job.targets.len(), Series::default());
+    let mut places: HashMap<Target, usize> = HashMap::new();
+    let mut job: Job = (*sum.report.job).clone();
+    for (at, target) in job.targets.iter().enumerate() {
+        places.insert(target.clone(), at);
+    }
+    let mut notes = Vec::new();
+    for (name, run) in rest {
+        let theirs = &run.report.job;
+        if !same_kind(job.kind, theirs.kind) {
+            return Err(MergeError::Kinds {
+                first,
+                a: job.kind.as_str(),
+                other: name,
+                b: theirs.kind.as_str(),
+            });
+        }
+        if (job.pace, job.timeout, job.size) != (theirs.pace, theirs.timeout, theirs.size) {
+            notes.push(format!(
+                "merged: {name} was measured with another interval, timeout or size"
+            ));
+        }
+        let apart = run.report.epoch.started_unix_ns - sum.report.epoch.started_unix_ns;
+        // Sorted by start: never negative.
+        let offset = u64::try_from(apart).unwrap_or(0);
+        for ((at, target), theirs) in run
+            .report
+            .job
+            .targets
+            .iter()
+            .enumerate()
+            .zip(&run.report.run.targets)
+        {
+            let place = *places.entry(target.clone()).or_insert_with(|| {
+                job.targets.push(target.clone());
+                sum.report.run.targets.push(TargetReport::empty());
+                sum.series.push(Series::default());
+                job.targets.len() - 1
+            });
+            let (Some(mine), Some(series)) =
+                (sum.report.run.targets.get_mut(place), sum.series.get_mut(place))
+            else {
+                continue;
+            };
+            add(mine, theirs);
+            for (start, bin) in run.series.get(at).into_iter().flat_map(Series::bins) {
+                let slot = Slot::at(start.saturating_add(offset));
+                series.add(
+                    Slot {
+                        width_ns: slot.width_ns.max(bin.width_ns),
+                        ..slot
+                    },
+                    bin,
+                );
+            }
+        }
+        join(&mut sum.report, &run.report, offset);
+        sum.header.merged.push(name);
+        notes.extend(
+            run.damage
+                .words()
+                .map(|words| format!("incomplete_file: {words}")),
+        );
+    }
+    sum.report.instrument.warnings.extend(notes);
+    sum.header.targets = job.targets.len() as u64;
+    sum.report.job = Arc::new(job);
+    Ok(sum)
+}
+
+fn same_kind(a: Kind, b: Kind) -> bool {
+    a.as_str() == b.as_str()
+}
+
+/// Adds a target's figures.
+fn add(to: &mut TargetReport, more: &TargetReport) {
+    // One that kept nothing yet takes the other's histograms over.
+    if to.counts.attempted() == 0 && to.stats.rtt().count() == 0 {
+        to.stats = more.stats.clone();
+    } else {
+        to.stats.merge(&more.stats);
+    }
+    add_counts(&mut to.counts, &more.counts);
+    for (to, more) in to.reasons.iter_mut().zip(more.reasons) {
+        *to = to.saturating_add(more);
+    }
+    for from in &more.from {
+        if to.from.len() < ANSWERERS && !to.from.contains(from) {
+            to.from.push(*from);
+        }
+    }
+    to.last_refusal = more.last_refusal.or(to.last_refusal);
+    match (&mut to.residence, &more.residence) {
+        (Some(mine), Some(theirs)) => {
+            mine.histogram.merge(&theirs.histogram);
+            mine.moments.merge(&theirs.moments);
+        }
+        (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
+        (_, None) => {}
+    }
+    let stamps = to.tx_stamps.iter_mut().chain(&mut to.rx_stamps);
+    for (to, more) in stamps.zip(more.tx_stamps.iter().chain(&more.rx_stamps)) {
+        *to = to.saturating_add(*more);
+    }
+}
+
+/// Adds what concerns the run as a whole. Of lateness only the most is known of both together.
+fn join(to: &mut Report, more: &Report, offset: u64) {
+    let (run, other) = (&mut to.run, &more.run);
+    run.lateness_ns = (None, None, run.lateness_ns.2.max(other.lateness_ns.2));
+    run.span.1 = run.span.1.max(other.span.1.plus_nanos(offset));
+    run.unexpected_elsewhere = run
+        .unexpected_elsewhere
+        .saturating_add(other.unexpected_elsewhere);
+    run.unsettled = run.unsettled.saturating_add(other.unsettled);
+    run.local_drops = run.local_drops.saturating_add(other.local_drops);
+    run.clock_steps = run.clock_steps.saturating_add(other.clock_steps);
+    run.longest_stall_ns = run.longest_stall_ns.max(other.longest_stall_ns);
+    to.interrupted |= more.interrupted;
+    if to.failure.is_none() {
+        to.failure.clone_from(&more.failure);
+    }
+    let Instrument { pacing, warnings, .. } = &mut to.instrument;
+    if *pacing != more.instrument.pacing {
+        *pacing = "n/a";
+    }
+    for warning in &more.instrument.warnings {
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
+        }
+    }
+}
+
+impl Saved {
+    /// Writes it as a file of its own, as `rping merge` does.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &Path, command_line: &[String]) -> std::io::Result<()> {
+        let header = Header {
+            format: FORMAT.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            command_line: command_line.to_vec(),
+            options: restore::options(&self.report.job),
+            ..self.header.clone()
+        };
+        let mut writer = Writer::begin(path, header, &self.report.job)?;
+        writer.series(&self.series);
+        writer.finish(&self.report)
+    }
+
+    /// When it began, on the wall clock.
+    pub fn epoch(&self) -> &Epoch {
+        &self.report.epoch
+    }
+}

@@ -1,0 +1,251 @@
+//! Writing a saved run, line by line as it happens.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::path::Path;
+
+use rping_stats::{sparse, Histogram};
+
+use super::line::{End, Figures, Header, Line, Machine, Part, Running, Sampled, Second, Tally, Target};
+use super::{restore, FORMAT};
+use crate::files::Aside;
+use crate::job::Job;
+use crate::report::{Epoch, Report};
+use crate::series::{self, Gatherer, Series};
+
+/// Up to so many parts stand in one line: no line comes near the longest that is read.
+const PARTS: usize = 128;
+
+/// A file that a run is saved in.
+#[derive(Debug)]
+pub struct Writer {
+    file: File,
+    /// Everything up to here is whole lines.
+    whole: u64,
+    scratch: Histogram,
+    scratch_due: Histogram,
+    /// Why nothing more is written.
+    failure: Option<io::Error>,
+}
+
+impl Writer {
+    /// Begins a file with the run's header and its targets. What was at `path` is replaced once they are on disk.
+    ///
+    /// # Errors
+    /// When it cannot be written; then what was there before is as it was.
+    pub fn create(path: &Path, job: &Job, epoch: &Epoch, command_line: &[String]) -> io::Result<Writer> {
+        let header = Header {
+            format: FORMAT.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            command_line: command_line.to_vec(),
+            command: job.kind.as_str().to_owned(),
+            started_at: crate::render::clock::nanos(epoch, epoch.started).to_string(),
+            started_unix_ns: i64::try_from(epoch.started_unix_ns).unwrap_or(0),
+            machine: Machine::this(),
+            options: restore::options(job),
+            targets: job.targets.len() as u64,
+            merged: Vec::new(),
+        };
+        Writer::begin(path, header, job)
+    }
+
+    pub(super) fn begin(path: &Path, header: Header, job: &Job) -> io::Result<Writer> {
+        let mut aside = Aside::create(path)?;
+        let mut text = Vec::new();
+        put(&mut text, &Line::Header(Box::new(header)))?;
+        for target in &job.targets {
+            put(
+                &mut text,
+                &Line::Target(Target {
+                    name: target.name.as_ref().map(ToString::to_string),
+                    address: target.address,
+                    error: target.error.as_ref().map(ToString::to_string),
+                    from_block: target.from_block,
+                }),
+            )?;
+            if text.len() > 1 << 20 {
+                aside.file().write_all(&text)?;
+                text.clear();
+            }
+        }
+        aside.file().write_all(&text)?;
+        let mut file = aside.settle()?;
+        // Where it is no file but a pipe there is no position, and nothing to take back.
+        let whole = file.stream_position().unwrap_or(0);
+        Ok(Writer {
+            file,
+            whole,
+            scratch: Histogram::new(),
+            // Cannot fail: two digits are between one and five.
+            scratch_due: Histogram::with_digits(2).unwrap_or_default(),
+            failure: None,
+        })
+    }
+
+    /// Adds what was settled in a second. After a failure nothing more is written; [`Writer::finish`] tells.
+    pub fn second(&mut self, second: &series::Second, gatherer: &Gatherer) {
+        if self.failure.is_some() || second.parts.is_empty() {
+            return;
+        }
+        let mut text = Vec::new();
+        let chunks = second.parts.chunks(PARTS);
+        let last = chunks.len() - 1;
+        for (at, chunk) in chunks.enumerate() {
+            let parts = chunk.iter().enumerate().map(|(i, part)| {
+                let is_last_of_target = chunk.get(i + 1).is_none_or(|next| next.target != part.target);
+                Part {
+                    target: part.target.0,
+                    start_ns: part.slot.start_ns,
+                    width_ns: part.slot.width_ns,
+                    tally: Tally::from(&part.delta),
+                    rtt: Sampled::of(&part.delta.rtt, &mut self.scratch),
+                    from_due: Sampled::of(&part.delta.from_due, &mut self.scratch_due),
+                    late_ns: part.delta.late_ns,
+                    so_far: gatherer
+                        .so_far(part.target)
+                        .filter(|_| is_last_of_target)
+                        .map(Running::from),
+                }
+            });
+            let line = Line::Second(Second {
+                from_ns: second.from_ns,
+                until_ns: second.until_ns,
+                more: at < last,
+                parts: parts.collect(),
+            });
+            if let Err(error) = put(&mut text, &line) {
+                self.failure = Some(error);
+                return;
+            }
+        }
+        self.append(&text);
+    }
+
+    /// Adds a whole course at once, as a merged file has it.
+    pub(super) fn series(&mut self, series: &[Series]) {
+        for (target, series) in (0..).zip(series) {
+            for (start_ns, bin) in series.bins() {
+                let mut histogram = Histogram::new();
+                for &(place, count) in bin.rtt.bins() {
+                    histogram.record_many(sparse::lowest(place), count);
+                }
+                let until_ns = start_ns.saturating_add(bin.width_ns);
+                let line = Line::Second(Second {
+                    from_ns: start_ns,
+                    until_ns,
+                    more: false,
+                    parts: vec![Part {
+                        target,
+                        start_ns,
+                        width_ns: bin.width_ns,
+                        tally: Tally::of(&bin.counts, &Default::default()),
+                        rtt: Sampled::whole(&bin.moments, Some(&histogram)),
+                        from_due: Sampled::default(),
+                        late_ns: bin.late_ns,
+                        so_far: None,
+                    }],
+                });
+                let mut text = Vec::new();
+                match put(&mut text, &line) {
+                    Ok(()) => self.append(&text),
+                    Err(error) => self.failure = Some(error),
+                }
+            }
+        }
+    }
+
+    /// Adds the figures of a run that came to its end.
+    ///
+    /// # Errors
+    /// What kept the file from being whole: this, or anything before.
+    pub fn finish(mut self, report: &Report) -> io::Result<()> {
+        let mut text = Vec::new();
+        for (target, of) in (0..).zip(&report.run.targets) {
+            let snapshot = of.stats.snapshot();
+            let running = Running {
+                from: of.from.iter().map(ToString::to_string).collect(),
+                tx_stamps: of.tx_stamps,
+                rx_stamps: of.rx_stamps,
+                last_refusal: of.last_refusal.as_ref().map(super::line::RefusalText::of),
+                jitter_rfc3550_ns: snapshot.jitter,
+                ipdv_sum_ns: snapshot.ipdv_sum,
+                ipdv_pairs: snapshot.ipdv_pairs,
+                from_due_max_ns: snapshot.from_due_max,
+                loss_runs: super::line::LossRunsText::of(&snapshot.loss),
+            };
+            let figures = Figures {
+                target,
+                tally: Tally::of(&of.counts, &of.reasons),
+                rtt: Sampled::whole(&snapshot.rtt, snapshot.histogram.as_ref()),
+                from_due_histogram: snapshot
+                    .from_due
+                    .as_ref()
+                    .filter(|histogram| !histogram.is_empty())
+                    .map(Histogram::to_v2_base64),
+                residence: of
+                    .residence
+                    .as_deref()
+                    .map_or_else(Sampled::default, |residence| {
+                        Sampled::whole(&residence.moments, Some(&residence.histogram))
+                    }),
+                running,
+            };
+            put(&mut text, &Line::Figures(Box::new(figures)))?;
+            if text.len() > 1 << 20 {
+                self.append(&text);
+                text.clear();
+            }
+        }
+        let run = &report.run;
+        let end = End {
+            begun_ns: run.span.0.nanos_since(report.epoch.started),
+            duration_ns: run.span.1.nanos_since(run.span.0),
+            interrupted: report.interrupted,
+            failure: report.failure.clone(),
+            pacing: report.instrument.pacing.to_owned(),
+            waiting: report
+                .instrument
+                .waiting
+                .map(|(here, there)| (here.to_owned(), there.map(str::to_owned))),
+            warnings: report.instrument.warnings.clone(),
+            lateness_ns: run.lateness_ns,
+            unexpected_elsewhere: run.unexpected_elsewhere,
+            unsettled: run.unsettled,
+            local_drops: run.local_drops,
+            clock_steps: run.clock_steps,
+            longest_stall_ns: run.longest_stall_ns,
+        };
+        put(&mut text, &Line::End(Box::new(end)))?;
+        self.append(&text);
+        match self.failure {
+            None => Ok(()),
+            Some(failure) => Err(failure),
+        }
+    }
+
+    /// Adds lines. What a full disk cuts short is taken back, so that the file stays whole.
+    fn append(&mut self, text: &[u8]) {
+        if self.failure.is_some() {
+            return;
+        }
+        match self.file.write_all(text) {
+            Ok(()) => self.whole += text.len() as u64,
+            Err(error) => {
+                // A reader would leave the torn line out by its checksum, too.
+                let _ = self.file.set_len(self.whole);
+                self.failure = Some(error);
+            }
+        }
+    }
+}
+
+/// Adds a line with its checksum.
+pub(super) fn put(text: &mut Vec<u8>, line: &Line) -> io::Result<()> {
+    let start = text.len();
+    text.extend_from_slice(b"00000000 ");
+    serde_json::to_writer(&mut *text, line)?;
+    let sum = crc32fast::hash(&text[start + 9..]);
+    text[start..start + 8].copy_from_slice(format!("{sum:08x}").as_bytes());
+    text.push(b'\n');
+    Ok(())
+}
