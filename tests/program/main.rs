@@ -4,6 +4,7 @@ mod bandwidth;
 mod endings;
 mod hdr;
 mod latency;
+mod privileges;
 mod psping;
 mod refusals;
 mod saved;
