@@ -214,6 +214,8 @@ struct Screen {
     keep: Option<Keep>,
     job: Arc<Job>,
     epoch: Epoch,
+    /// Whether anybody looks at single records: in a ping-pong of which none is shown they would only take time.
+    shows: bool,
     format: Format,
 }
 
@@ -236,6 +238,9 @@ impl Opened for Setup {
             }
             false => None,
         };
+        let is_latency = matches!(job.kind, crate::job::Kind::Latency(_));
+        let shows =
+            progress.is_some() || keep.is_some() || !is_latency || !render::is_silent(&self.output, job);
         let (printer, feed) = Printer::start(render, Arc::clone(job), *epoch, rate, progress)
             .map_err(|error| format!("cannot start the printing thread: {error}"))?;
         self.printer = Some(printer);
@@ -244,6 +249,7 @@ impl Opened for Setup {
             keep,
             job: Arc::clone(job),
             epoch: *epoch,
+            shows,
             format: self.output.format,
         });
         Ok(())
@@ -266,7 +272,7 @@ struct Showing(Rc<RefCell<Option<Screen>>>);
 
 impl Sink for Showing {
     fn record(&mut self, record: &Record) {
-        if let Some(screen) = self.0.borrow_mut().as_mut() {
+        if let Some(screen) = self.0.borrow_mut().as_mut().filter(|screen| screen.shows) {
             screen.feed.record(record);
             if let Some(keep) = &mut screen.keep {
                 keep.record(record);

@@ -70,6 +70,7 @@ fn probe_options(job: &Job, settings: &Settings, addresses: &[SocketAddr]) -> rp
         size: job.size,
         pacing: settings.pacing,
         linger: settings.linger,
+        wait: matches!(job.kind, Kind::Latency(_)).then_some(job.wait),
         waker: settings.waker.clone(),
         link: job.link,
     };

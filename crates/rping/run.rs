@@ -12,7 +12,7 @@ use rping_engine::{
 use rping_net::usage::CpuTime;
 use rping_net::{Clock, Pacing, Waker};
 
-use crate::job::{Job, Pace};
+use crate::job::{Job, Kind, Pace};
 use crate::report::{Epoch, Instrument, Report};
 use crate::{open, warnings};
 
@@ -104,6 +104,8 @@ impl Job {
             tx_stamps: match self.pace {
                 // Many at once are sent as fast as it goes.
                 Pace::Window(_) => false,
+                // An error queue to be read in each round trip would be part of it.
+                Pace::WhenSettled if matches!(self.kind, Kind::Latency(_)) => false,
                 _ => self.rate().is_none_or(|rate| rate <= TX_STAMPS_UP_TO),
             },
         };

@@ -11,6 +11,7 @@ use rping_engine::{
 use crate::fan::{Fan, Slot};
 use crate::incoming::Incoming;
 use crate::keeper::StampKeeper;
+use crate::spin::Wait;
 use crate::surroundings::Surroundings;
 use crate::targets::Targets;
 use crate::wait::{Pacing, Waiter, Waker};
@@ -27,6 +28,8 @@ pub struct ProbeOptions {
     pub pacing: Pacing,
     /// How long to look for answers without sleeping, see [`Waiter::set_linger`].
     pub linger: Duration,
+    /// How to wait for answers, where that is said; else as `linger` says.
+    pub wait: Option<Wait>,
     /// Ends a wait from another thread.
     pub waker: Option<Waker>,
     /// Send whole frames, past the IP stack, to the IPv4 targets where that can be.
@@ -40,6 +43,7 @@ impl Default for ProbeOptions {
             size: 32,
             pacing: Pacing::Precise,
             linger: Duration::ZERO,
+            wait: None,
             waker: None,
             link: false,
         }
@@ -62,7 +66,10 @@ impl Exchange {
         if let Some(waker) = &options.waker {
             waiter = waiter.with_waker(waker.clone());
         }
-        waiter.set_linger(options.linger);
+        match options.wait {
+            None => waiter.set_linger(options.linger),
+            Some(wait) => waiter.set_wait(wait),
+        }
         Exchange {
             fan,
             surroundings: Surroundings::new(),

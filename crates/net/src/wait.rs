@@ -14,6 +14,7 @@ use rping_engine::Timestamp;
 use crate::clock::Clock;
 use crate::pacing::spinning_allowed;
 pub use crate::pacing::{allowed_cpus, Pacing};
+use crate::spin::{SpinTurn, Wait, SPIN};
 use crate::{Error, Result};
 
 /// Why [`Waiter::wait`] returned.
@@ -97,6 +98,9 @@ impl Waker {
         unsafe { libc::read(self.0.event.as_raw_fd(), std::ptr::from_mut(&mut count).cast(), 8) };
     }
 }
+
+/// Longer than any wait.
+const ENDLESS: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// From this length on a sleep lets an idle processor fall into deeper rest.
 const LONG_SLEEP: Duration = Duration::from_millis(8);
@@ -201,6 +205,23 @@ impl Waiter {
         };
     }
 
+    /// Waits for packets as it is told. Bound to one of several processors it spins too, where [`Wait::here`] lets it.
+    pub fn set_wait(&mut self, wait: Wait) {
+        self.linger = match wait.here() {
+            Wait::Block => Duration::ZERO,
+            Wait::Auto => SPIN,
+            Wait::Busy => ENDLESS,
+        };
+        self.may_spin |= !self.linger.is_zero();
+    }
+
+    /// Looks for what comes for a while ([`SPIN`]) and then sleeps, also where this thread is bound to one of several
+    /// processors: for an end that serves, and idles.
+    pub fn set_wait_of_server(&mut self, wait: Wait) {
+        self.set_wait(wait);
+        self.linger = self.linger.min(SPIN);
+    }
+
     /// Whether a packet may be held, spinning, for the last microseconds before it is due.
     pub fn may_hold(&self) -> bool {
         self.may_spin && self.pacing != Pacing::Eco
@@ -274,10 +295,8 @@ impl Waiter {
             Duration::ZERO
         };
         let asleep_until = until.minus(margin);
-        if !self.linger.is_zero() {
-            if let Some(woken) = self.spin_polling(sockets, asleep_until.min(start.plus(self.linger))) {
-                return woken;
-            }
+        if let Some(woken) = self.look_first(sockets, start, asleep_until) {
+            return woken;
         }
         if let Some(woken) = self.sleep(sockets, asleep_until, until == Timestamp::NEVER) {
             return woken;
@@ -288,6 +307,15 @@ impl Waiter {
         Woken::Due
     }
 
+    /// Looks at the descriptors without sleeping, as long as that was asked for and this thread's turn it is.
+    fn look_first(&mut self, sockets: usize, start: Timestamp, until: Timestamp) -> Option<Woken> {
+        if self.linger.is_zero() {
+            return None;
+        }
+        let _turn = SpinTurn::take(SpinTurn::most())?;
+        self.spin_polling(sockets, until.min(start.plus(self.linger)))
+    }
+
     fn sleep_in_quanta(&mut self, sockets: usize, start: Timestamp, until: Timestamp) -> Woken {
         // What falls due within one quantum is worth no wake-up of its own: it leaves together with the next.
         let until = if until < start.plus(QUANTUM) {
@@ -295,6 +323,9 @@ impl Waiter {
         } else {
             until
         };
+        if let Some(woken) = self.look_first(sockets, start, until) {
+            return woken;
+        }
         self.sleep(sockets, until, until == Timestamp::NEVER)
             .unwrap_or(Woken::Due)
     }

@@ -121,10 +121,12 @@ impl Reflector {
             sockets.push(Datagram::udp(false, None, &options(four))?);
         }
         let waker = Waker::new()?;
+        // It waits for packets alone, never for an instant that matters.
+        let mut waiter = Waiter::new(Pacing::Eco).with_waker(waker.clone());
+        waiter.set_wait_of_server(limits.wait);
         Ok(Reflector {
             sockets,
-            // It waits for packets alone, never for an instant that matters.
-            waiter: Waiter::new(Pacing::Eco).with_waker(waker.clone()),
+            waiter,
             surroundings: Surroundings::new(),
             could_loop: alone,
             answers: Answers::new(service, &limits.bounds()),
