@@ -10,8 +10,9 @@ use std::sync::Arc;
 use rping_engine::{Control, Record, RunReport, Sink, Wish};
 use rping_net::Waker;
 
-use crate::args::output::{Format, OutputOptions};
+use crate::args::output::{Color, Format, OutputOptions};
 use crate::args::{self, Invocation, Request};
+use crate::graph::{self, Graph};
 use crate::job::Job;
 use crate::keep::{Keep, Keeper};
 use crate::printer::{Feed, Printer};
@@ -78,6 +79,11 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
         Ok(job) => job,
         Err(usage) => return complain(&usage.to_string()),
     };
+    if output.graph {
+        if let Some(why) = no_graph(&job) {
+            return complain(why);
+        }
+    }
     name_errors(&job);
     if job.targets.iter().all(|target| target.error.is_some()) {
         return nothing_to_probe(job, &output);
@@ -117,6 +123,17 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
         (Ok(report), None) => report.exit_code(),
         (Err(error), _) => complain(&error.to_string()),
     }
+}
+
+/// Why there can be no live picture.
+fn no_graph(job: &Job) -> Option<&'static str> {
+    if !io::stdout().is_terminal() {
+        return Some(
+            "--graph draws on a terminal, and standard output is none: leave it out, or use -o ndjson",
+        );
+    }
+    (job.targets.len() > graph::MOST_TARGETS)
+        .then_some("--graph shows at most 64 targets: name fewer, or leave it out")
 }
 
 fn name_errors(job: &Job) {
@@ -217,6 +234,8 @@ struct Screen {
     /// Whether anybody looks at single records: in a ping-pong of which none is shown they would only take time.
     shows: bool,
     format: Format,
+    /// The terminal shows a picture, which already says how it stands.
+    drawn: bool,
 }
 
 impl Opened for Setup {
@@ -226,7 +245,11 @@ impl Opened for Setup {
             .listen()
             .map_err(|error| format!("cannot listen for signals: {error}"))?;
         let is_terminal = io::stdout().is_terminal();
-        let render = render::renderer(&self.output, Arc::clone(job), Box::new(io::stdout()), is_terminal);
+        let mut render = render::renderer(&self.output, Arc::clone(job), Box::new(io::stdout()), is_terminal);
+        if self.output.graph {
+            graph::colored(self.output.color != Color::Never);
+            render = Box::new(Graph::new(render, Arc::clone(job), self.signals.clone()));
+        }
         let silent = io::stderr().is_terminal() && render::is_silent(&self.output, job);
         let progress = silent.then(|| Progress::new(job));
         // Files first: where one cannot be written nothing is sent and nothing is shown.
@@ -251,6 +274,7 @@ impl Opened for Setup {
             epoch: *epoch,
             shows,
             format: self.output.format,
+            drawn: self.output.graph,
         });
         Ok(())
     }
@@ -302,7 +326,11 @@ impl Control for Watching {
     fn snapshot(&mut self, run: RunReport) {
         let screen = self.screen.borrow();
         let Some(Screen {
-            job, epoch, format, ..
+            job,
+            epoch,
+            format,
+            drawn: false,
+            ..
         }) = screen.as_ref()
         else {
             return;

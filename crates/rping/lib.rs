@@ -26,6 +26,7 @@ pub mod cli;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
+mod graph;
 mod hdr;
 pub mod job;
 mod keep;

@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGQUIT: the first two end a run with its summary, the last shows it so far.
+//! Ctrl-C, SIGTERM, SIGHUP and SIGQUIT: all but the last end a run with its summary, the last shows it so far.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rping_engine::Wish;
 use rping_net::Waker;
-use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::low_level::emulate_default_handler;
 
 #[derive(Debug)]
@@ -30,10 +30,19 @@ impl Signals {
         }))
     }
 
+    /// The same as Ctrl-C, for a terminal that hands keys over in place of signals.
+    pub(crate) fn interrupt(&self) {
+        if self.0.stop.swap(true, Ordering::AcqRel) {
+            crate::graph::restore();
+            let _ = emulate_default_handler(SIGINT);
+        }
+        self.0.waker.wake();
+    }
+
     /// Starts to listen, on a thread of its own. Until then signals end the process at once, as they should while
     /// nothing has been measured.
     pub(crate) fn listen(&self) -> io::Result<()> {
-        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
+        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
         let shared = Arc::clone(&self.0);
         std::thread::Builder::new()
             .name("rping-signals".into())
@@ -43,6 +52,7 @@ impl Signals {
                         shared.snapshot.store(true, Ordering::Release);
                     } else if shared.stop.swap(true, Ordering::AcqRel) {
                         // A second one aborts, whatever the output waits for.
+                        crate::graph::restore();
                         let _ = emulate_default_handler(signal);
                     }
                     shared.waker.wake();

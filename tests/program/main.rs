@@ -2,6 +2,7 @@
 
 mod bandwidth;
 mod endings;
+mod graph;
 mod hdr;
 mod latency;
 mod privileges;

@@ -480,6 +480,9 @@ pub(crate) struct ProbeArgs {
     #[arg(long = "assert", value_name = "EXPR", value_parser = value::assertions, action = clap::ArgAction::Append,
         help_heading = "Output")]
     pub(crate) assertions: Vec<value::Assertions>,
+    /// A live picture while the run goes on: round trips over time, lost and rejected probes, figures; q ends it
+    #[arg(long, conflicts_with_all = ["output", "json", "quiet"], help_heading = "Output")]
+    pub(crate) graph: bool,
     /// The wall clock on each line
     #[arg(long, help_heading = "Output")]
     pub(crate) timestamps: bool,

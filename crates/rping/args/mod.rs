@@ -183,6 +183,7 @@ fn output(args: &ProbeArgs) -> OutputOptions {
             hdr: args.hdr.clone(),
             command_line: Vec::new(),
         },
+        graph: args.graph,
     }
 }
 

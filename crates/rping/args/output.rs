@@ -59,4 +59,6 @@ pub struct OutputOptions {
     pub timestamps: bool,
     /// Files that the run leaves behind.
     pub keep: Wanted,
+    /// A live picture on the terminal while the run goes on.
+    pub graph: bool,
 }

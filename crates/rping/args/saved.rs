@@ -57,6 +57,7 @@ pub(super) fn show(args: ShowArgs) -> Result<SavedRequest, Usage> {
             histogram: args.histogram,
             color: args.color.map(Color::from).unwrap_or_default(),
             timestamps: false,
+            graph: false,
             keep: Wanted {
                 hdr: args.hdr,
                 ..Wanted::default()

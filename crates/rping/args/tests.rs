@@ -184,6 +184,7 @@ fn output_flags_reach_the_renderer() {
             color: Color::Never,
             timestamps: true,
             keep: Wanted::default(),
+            graph: false,
         }
     );
 }
