@@ -18,12 +18,17 @@ use crate::report::Epoch;
 /// at high rates a wake-up would cost more than a probe.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Records that wait at most: 2 MB.
+const MOST_WAITING: f64 = 16_384.0;
+
 /// Up to this rate, in probes per second, the sender wakes the writer for each record.
 const WAKE_UP_TO: f64 = 1000.0;
 
 #[derive(Debug, Default)]
 struct Shared {
     dropped: AtomicU64,
+    /// Probes settled, where records themselves are not handed over.
+    settled: AtomicU64,
     /// Writing failed: nobody reads any more, or the disk is full.
     failed: AtomicBool,
     finished: AtomicBool,
@@ -32,7 +37,8 @@ struct Shared {
 /// The sending loop's end of the queue.
 #[derive(Debug)]
 pub struct Feed {
-    queue: rtrb::Producer<Record>,
+    /// `None` where nobody wants records: they are only counted.
+    queue: Option<rtrb::Producer<Record>>,
     shared: Arc<Shared>,
     /// Woken for each record where that is cheap against the rate.
     wake: Option<Thread>,
@@ -40,7 +46,14 @@ pub struct Feed {
 
 impl Sink for Feed {
     fn record(&mut self, record: &Record) {
-        if self.queue.push(*record).is_err() {
+        let Some(queue) = &mut self.queue else {
+            let settled = u64::from(matches!(record, Record::Settled(_)));
+            // One thread writes it: no other's addition can be lost between.
+            let before = self.shared.settled.load(Ordering::Relaxed);
+            self.shared.settled.store(before + settled, Ordering::Relaxed);
+            return;
+        };
+        if queue.push(*record).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(thread) = &self.wake {
@@ -75,13 +88,20 @@ impl Printer {
         progress: Option<Progress>,
     ) -> io::Result<(Printer, Feed)> {
         // Half a second's worth: longer than a terminal stalls on redraw. The memory is touched only as it fills.
-        let capacity = (rate / 2.0).clamp(256.0, 65_536.0) as usize;
+        let are_wanted = render.wants_records();
+        let capacity = if are_wanted {
+            (rate / 2.0).clamp(256.0, MOST_WAITING) as usize
+        } else {
+            1
+        };
         let (producer, consumer) = rtrb::RingBuffer::new(capacity);
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        let is_woken = rate <= WAKE_UP_TO;
+        let is_woken = rate <= WAKE_UP_TO && are_wanted;
         // Whoever is woken for each record need not look by himself; a progress bar moves ten times a second.
         let look = match (is_woken, &progress) {
+            (false, _) if !are_wanted && progress.is_none() => Duration::from_secs(60),
+            (false, _) if !are_wanted => Duration::from_millis(100),
             (false, _) => LOOK,
             (true, None) => Duration::from_secs(60),
             (true, Some(_)) => Duration::from_millis(100),
@@ -105,7 +125,7 @@ impl Printer {
                 shared: Arc::clone(&shared),
             },
             Feed {
-                queue: producer,
+                queue: are_wanted.then_some(producer),
                 shared,
                 wake,
             },
@@ -131,10 +151,13 @@ fn write_all(
     look: Duration,
     progress: &mut Option<Progress>,
 ) -> io::Result<()> {
+    let mut seen = 0;
     loop {
         // Read before the queue is emptied: what was handed over before "finished" is then surely seen.
         let finished = shared.finished.load(Ordering::Acquire);
-        let mut settled = 0;
+        let counted = shared.settled.load(Ordering::Relaxed);
+        let mut settled = counted - seen;
+        seen = counted;
         let mut wrote = false;
         while let Ok(record) = queue.pop() {
             wrote = true;

@@ -8,6 +8,7 @@ use rping_engine::{Drained, Left, Stamp, Timestamp, BATCH};
 use socket2::{SockAddr, Socket};
 
 use crate::batch::{RxBatch, TxBatch, TX_CONTROL};
+use crate::bpf::Filter;
 use crate::clock::{Clock, Realtime};
 use crate::cmsg;
 use crate::errqueue::send_refusal;
@@ -199,6 +200,27 @@ impl Datagram {
         // Where it cannot be set packets leave as before, and are asked for again.
         let set = sys::set(self.as_fd(), level, name, &i32::from(class));
         self.class = set.ok().map(|()| class);
+    }
+
+    /// Hears nothing but errors from here on. A raw ICMP socket gets no copy made for it then.
+    pub(crate) fn hear_errors_alone(&self) -> Result<()> {
+        /// `linux/icmp.h`: a bit per type, set to block it.
+        const ICMP_FILTER: i32 = 1;
+        if self.kind == Kind::IcmpRaw && !self.v6 {
+            // Where it cannot be had, the filter below does the same.
+            let _ = sys::set(self.as_fd(), libc::SOL_RAW, ICMP_FILTER, &u32::MAX);
+        }
+        Filter::nothing()
+            .attach(self.as_fd())
+            .map_err(Error::os("filter what a socket hears"))
+    }
+
+    /// Hears nothing at all from here on, where that can be: a raw socket that is bound to another address gets no copy made.
+    pub(crate) fn hear_nothing(&self) {
+        if self.kind.with_header() && !self.v6 {
+            let nobody = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+            let _ = self.link.socket.bind(&SockAddr::from(nobody));
+        }
     }
 
     /// The next [`Datagram::send`] holds its packets, ready to leave, until this instant.

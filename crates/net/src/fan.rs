@@ -5,18 +5,16 @@
 //! the socket refuses everything, loopback included. So first contacts go by a socket of their own.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
 
 use rping_engine::{Departure, Drained, Left, Outgoing, SeqRef, TargetId, Timestamp, BATCH};
 
-use crate::bpf::Filter;
 use crate::datagram::{Datagram, Packet};
 use crate::incoming::{receive_from_all, Incoming};
 use crate::lane::Lane;
 use crate::sources::Sources;
 use crate::targets::Targets;
 use crate::wait::Waiter;
-use crate::{Error, Result};
+use crate::Result;
 
 /// How large the send buffer may grow: large payloads are sent in smaller batches.
 const BYTES: usize = 1 << 20;
@@ -118,9 +116,11 @@ impl Fan {
     /// # Errors
     /// When `ears` cannot be stopped from hearing more.
     pub fn add_lane(&mut self, lane: Lane, ears: Datagram) -> Result<()> {
-        Filter::nothing()
-            .attach(ears.as_fd())
-            .map_err(Error::os("filter what a lane hears"))?;
+        ears.hear_errors_alone()?;
+        let mut all = (0..self.targets.len() as u32).map(TargetId);
+        if all.all(|target| lane.leads_to(target)) {
+            self.sockets.iter().for_each(Datagram::hear_nothing);
+        }
         self.lane = Some((self.sockets.len(), lane));
         self.sockets.push(ears);
         Ok(())

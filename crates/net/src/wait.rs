@@ -105,6 +105,9 @@ const ENDLESS: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// From this length on a sleep lets an idle processor fall into deeper rest.
 const LONG_SLEEP: Duration = Duration::from_millis(8);
 
+/// As long a stretch is spun whatever share of the time that is.
+const MOST_OFTEN: Duration = Duration::from_micros(60);
+
 /// The stretch before the deadline that is spun: adapts to how late sleeps turn out to end.
 #[derive(Clone, Copy, Debug)]
 struct Margin {
@@ -290,7 +293,10 @@ impl Waiter {
     fn sleep_then_spin(&mut self, sockets: usize, start: Timestamp, until: Timestamp) -> Woken {
         let is_long = until.since(start) >= LONG_SLEEP;
         let margin = if self.may_spin {
-            self.margin(is_long).get()
+            // A thread that wakes often must not spin for most of the time between: a twelfth of it, but for a stretch
+            // that nearly every sleep ends within.
+            let most = (until.since(start) / 12).max(MOST_OFTEN);
+            self.margin(is_long).get().min(most)
         } else {
             Duration::ZERO
         };

@@ -28,6 +28,10 @@ impl Render for Json {
         Ok(())
     }
 
+    fn wants_records(&self) -> bool {
+        false
+    }
+
     fn record(&mut self, _: &Record) -> io::Result<()> {
         Ok(())
     }

@@ -77,6 +77,11 @@ pub trait Render {
     /// What the writer says.
     fn begin(&mut self, job: &Job, epoch: &Epoch) -> io::Result<()>;
 
+    /// Whether [`Render::record`] does anything: a run that is shown at its end alone need not hand records over.
+    fn wants_records(&self) -> bool {
+        true
+    }
+
     /// Something happened. Written into the buffer; see [`Render::flush`].
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 
 use rping_engine::{
     Answer, Arrival, Departure, Drained, Event, Left, Origin, Outgoing, Probe, Reason, Refusal, SeqRef,
-    Sequence, Silence, Stamp, StampSource, TargetId, Timestamp,
+    Sequence, Silence, Stamp, StampSource, TargetId, Timestamp, BATCH,
 };
 use rping_net::tcp::{Connection, Ready, Watch};
 use rping_net::{caps, iface, Clock, Waiter, Woken};
@@ -35,6 +35,8 @@ pub struct TcpProbe {
     free: Vec<u32>,
     places: HashMap<(TargetId, Sequence), u32>,
     ready: Vec<Ready>,
+    /// What was settled before its connect call returned, to be handed over with the next look.
+    early: Vec<Arrival>,
     gate: Gate,
     instant: blame::Instant,
     local: LocalDrops,
@@ -84,6 +86,7 @@ impl TcpProbe {
             free: Vec::new(),
             places: HashMap::new(),
             ready: Vec::with_capacity(LOOK),
+            early: Vec::with_capacity(BATCH),
             gate,
             instant: blame::Instant::default(),
             local: LocalDrops::default(),
@@ -120,7 +123,15 @@ impl TcpProbe {
             return Left::Held;
         }
         let place = self.free.pop().unwrap_or(self.flights.len() as u32);
-        if self.watch.add(&connection, u64::from(place)).is_err() {
+        // On a short path the answer is there when the call returns, and to watch for it costs more than to ask.
+        let ready = connection
+            .info()
+            .filter(|info| info.established || info.closed)
+            .map(|info| Ready {
+                key: place.into(),
+                failed: info.closed,
+            });
+        if ready.is_none() && self.watch.add(&connection, u64::from(place)).is_err() {
             // The host's limit of watches. Nobody would learn of the outcome.
             self.gate.settled(host, false);
             self.recycle(place);
@@ -138,6 +149,11 @@ impl TcpProbe {
         }
         self.places.insert((due.target, due.seq), place);
         self.first_left.get_or_insert(at);
+        if let Some(ready) = ready {
+            let now = self.clock.now();
+            let arrival = self.settle(ready, now);
+            self.early.extend(arrival);
+        }
         Left::At(Stamp::user(at))
     }
 
@@ -273,7 +289,14 @@ impl Probe for TcpProbe {
     }
 
     fn recv(&mut self, until: Timestamp, arrived: &mut Vec<Arrival>) -> Result<Drained, Error> {
-        self.wait(until);
+        if !self.early.is_empty() {
+            arrived.append(&mut self.early);
+            if self.places.is_empty() {
+                return Ok(Drained::More);
+            }
+        } else {
+            self.wait(until);
+        }
         for _ in 0..LOOKS {
             let mut ready = std::mem::take(&mut self.ready);
             ready.clear();

@@ -115,8 +115,12 @@ impl Render for Text {
         Ok(())
     }
 
+    fn wants_records(&self) -> bool {
+        self.few && !self.options.quiet
+    }
+
     fn record(&mut self, record: &Record) -> io::Result<()> {
-        if !self.few || self.options.quiet {
+        if !self.wants_records() {
             return Ok(());
         }
         match record {
