@@ -2,6 +2,7 @@
 //! and then the other; and how many threads may look at once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::pacing::{quota_allows_one, spinning_allowed};
@@ -45,8 +46,12 @@ impl Wait {
 
 /// Processors of this machine that run, whether or not this thread may use them.
 fn processors() -> usize {
-    // SAFETY: asks for a number; no pointers are passed.
-    usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1)
+    // The C library opens and reads a file each time: several microseconds, once is enough.
+    static THERE: OnceLock<usize> = OnceLock::new();
+    *THERE.get_or_init(|| {
+        // SAFETY: asks for a number; no pointers are passed.
+        usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1)
+    })
 }
 
 static SPINNING: AtomicUsize = AtomicUsize::new(0);
