@@ -166,7 +166,8 @@ fn conclude(ended: &Ended<'_>, show: &Show) -> io::Result<()> {
         Format::Json => render::document(&mut out, ended),
         Format::Ndjson => render::summary(&mut out, ended),
         Format::Csv => out.flush(),
-        Format::Text | Format::PsPing { .. } => {
+        Format::PsPing { .. } => render::psping::statistics(&mut out, ended, show),
+        Format::Text => {
             let style = crate::render::style(show.color, io::stdout().is_terminal());
             render::text(&mut out, style, ended, show.histogram)?;
             out.flush()
@@ -328,7 +329,11 @@ impl<'a> Showing<'a> {
 
     fn begin(&mut self) {
         match self.show.format {
-            Format::Text | Format::PsPing { .. } => {
+            Format::PsPing { banner } => {
+                let text = render::psping::connecting(self.client, self.show, banner);
+                self.write(|out| out.write_all(text.as_bytes()));
+            }
+            Format::Text => {
                 let header = escape::line(&render::header(self.name, self.client));
                 self.line(&header);
             }
@@ -359,6 +364,10 @@ const KEPT: usize = 2 * 86_400;
 impl Observer for Showing<'_> {
     fn counting(&mut self) {
         self.enter(Phase::Loaded);
+        if matches!(self.show.format, Format::PsPing { .. }) {
+            let text = render::psping::connected(self.client, self.show);
+            self.write(|out| out.write_all(text.as_bytes()));
+        }
     }
 
     fn ended(&mut self) {

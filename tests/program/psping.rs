@@ -223,3 +223,99 @@ fn help_needs_no_words() {
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stdout).contains("TCP ping usage:  psping [-t|-n count[s]]"));
 }
+
+/// `psping -s` on a port of its own, for as long as this is kept.
+struct Serving(std::process::Child);
+
+impl Serving {
+    fn on(port: &str) -> Serving {
+        let place = format!("127.0.0.1:{port}");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rping"))
+            .args(["psping", "-nobanner", "-f", "-s", &place])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("rping starts");
+        let mut line = String::new();
+        let told = std::io::BufReader::new(child.stderr.take().expect("a pipe"));
+        // The pipe is kept open: the server's log must find somebody.
+        let mut told = Box::leak(Box::new(told));
+        std::io::BufRead::read_line(&mut told, &mut line).expect("a line");
+        assert!(line.contains(&place), "{line}");
+        Serving(child)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_latency_test_reads_as_psping_prints_it() {
+    let port = port(&listener());
+    let _server = Serving::on(&port);
+    let place = format!("127.0.0.1:{port}");
+    let output = rping(&["psping", "-nobanner", "-l", "1500", "-n", "300", &place]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    insta::assert_snapshot!(masked(&text(&output.stdout), &port), @r"
+    TCP latency test connecting to 127.0.0.1:PORT: Connected
+    305 iterations (warmup 5) sending 1500 bytes TCP latency test: 100%
+
+    TCP roundtrip latency statistics (post warmup):
+      Sent = 300, Size = 1500, Total Bytes: 450000,
+      Minimum = #.##ms, Maximum = #.##ms, Average = #.##ms
+    ");
+}
+
+#[test]
+fn a_bandwidth_test_reads_as_psping_prints_it() {
+    let port = port(&listener());
+    let _server = Serving::on(&port);
+    let place = format!("127.0.0.1:{port}");
+    let output = rping(&[
+        "psping",
+        "-nobanner",
+        "-b",
+        "-l",
+        "1500",
+        "-n",
+        "300",
+        "-i",
+        "16",
+        &place,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let all = masked(&text(&output.stdout), &port);
+    let (head, figures) = all.split_once("  Minimum = ").expect("figures");
+    insta::assert_snapshot!(head, @r"
+    Setting warmup count to match number of outstanding I/Os: 16
+    TCP bandwidth test connecting to 127.0.0.1:PORT: Connected
+    316 iterations (16 warmup) sending 1500 bytes TCP bandwidth test: 100%
+
+    TCP sender bandwidth statistics:
+      Sent = 300, Size = 1500, Total Bytes: 474000,
+    ");
+    let words: Vec<&str> = figures.split_whitespace().filter(|word| *word != "=").collect();
+    assert_eq!(
+        (words[1], words[2], words[4], words[5], words[7]),
+        ("KB/s,", "Maximum", "KB/s,", "Average", "KB/s"),
+        "{figures}"
+    );
+}
+
+#[test]
+fn nobody_serving_is_said_and_is_no_success() {
+    let port = port(&listener());
+    let place = format!("127.0.0.1:{port}");
+    for mode in [&["-l", "8"][..], &["-b", "-l", "8k"]] {
+        let mut args = vec!["psping", "-nobanner", "-n", "10", &place];
+        args.extend(mode);
+        let output = rping(&args);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = text(&output.stderr);
+        assert!(said.starts_with("rping: ") && said.lines().count() == 1, "{said}");
+        assert!(!text(&output.stdout).contains("Connected"), "{output:?}");
+    }
+}

@@ -193,6 +193,15 @@ pub struct BandwidthRequest {
     pub show: Show,
 }
 
+/// The messages that PsPing sends first and calls its warm-up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Warmup {
+    /// How many; the test's count holds them.
+    pub messages: u64,
+    /// Nobody asked for this number.
+    pub is_usual: bool,
+}
+
 /// How a throughput test's results are shown.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Show {
@@ -206,6 +215,8 @@ pub struct Show {
     pub color: Color,
     /// The wall clock on each line.
     pub timestamps: bool,
+    /// For PsPing's form alone.
+    pub warmup: Option<Warmup>,
 }
 
 /// Reads what was typed.
@@ -302,6 +313,7 @@ pub(super) fn parse(args: BandwidthArgs) -> Result<BandwidthRequest, Usage> {
             histogram,
             color: args.color.map(Color::from).unwrap_or_default(),
             timestamps: args.timestamps,
+            warmup: None,
         },
     })
 }

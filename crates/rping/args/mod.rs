@@ -23,7 +23,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::FromArgMatches;
 
-pub use bandwidth::{BandwidthRequest, Plan, Show};
+pub use bandwidth::{BandwidthRequest, Plan, Show, Warmup};
 pub use cli::command;
 pub use output::OutputOptions;
 pub(crate) use psping::BANNER as PSPING_BANNER;

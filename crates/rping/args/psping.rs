@@ -4,8 +4,10 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use super::bandwidth::Warmup;
 use super::output::Format;
 use super::{parse_words, shown, value, Invocation, Usage};
+use crate::job::{Kind, Stop};
 
 /// The words after PsPing's name, where it is PsPing that was called: as a command of rping, or by the program's name.
 pub(super) fn words<'a>(called: &OsStr, typed: &'a [String]) -> Option<&'a [String]> {
@@ -148,14 +150,7 @@ fn read(words: &[String]) -> Result<Switches, Usage> {
 
 /// One of PsPing's tests in rping's words.
 fn translate(switches: &Switches) -> Result<Invocation, Usage> {
-    let mut argv: Vec<String> = Vec::new();
-    let mut say = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
-    if switches.four {
-        say(&["-4"]);
-    }
-    if switches.six {
-        say(&["-6"]);
-    }
+    let mut argv = Vec::new();
     if let Some(place) = &switches.server {
         if let Some(destination) = &switches.destination {
             return Err(Usage::new(format_args!(
@@ -169,11 +164,71 @@ fn translate(switches: &Switches) -> Result<Invocation, Usage> {
         return Err(Usage::new("psping: no destination; try rping psping -?"));
     };
     let has_port = crate::targets::Spec::parse(destination).is_ok_and(|spec| !spec.ports().is_empty());
-    if switches.bandwidth || (has_port && switches.size.is_some()) {
+    let mut say = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
+    let is_two_ended = switches.bandwidth || (has_port && switches.size.is_some());
+    if is_two_ended && !has_port {
         return Err(Usage::new(
-            "psping: latency and bandwidth tests are not in this version; see rping bandwidth",
+            "psping: a bandwidth test needs a port: destination:port, where psping -s or rping server listens",
         ));
     }
+    match (is_two_ended, switches.bandwidth, has_port) {
+        (true, true, _) => say(&["bandwidth"]),
+        (true, false, _) => say(&["latency"]),
+        (false, _, true) => say(&["tcp"]),
+        (false, _, false) => say(&["icmp"]),
+    }
+    if switches.four {
+        say(&["-4"]);
+    }
+    if switches.six {
+        say(&["-6"]);
+    }
+    if let Some(size) = &switches.size {
+        say(&["-l", size]);
+    }
+    if let Some(histogram) = &switches.histogram {
+        say(&[&format!("--histogram={histogram}")]);
+    }
+    if switches.json {
+        say(&["--json"]);
+    }
+    match (is_two_ended, switches.bandwidth) {
+        (false, _) => ping(switches, &mut argv)?,
+        (true, false) => latency(switches, &mut argv)?,
+        (true, true) => return bandwidth(switches, argv, destination),
+    }
+    argv.extend(["--".to_owned(), destination.clone()]);
+    let mut asked = parse_words(argv)?;
+    if let Invocation::Probe { request, output } = &mut asked {
+        request.local_ports = request.kind == Kind::Tcp;
+        if !switches.json {
+            output.format = switches.format();
+        }
+    }
+    Ok(asked)
+}
+
+impl Switches {
+    fn format(&self) -> Format {
+        Format::PsPing {
+            banner: !self.no_banner,
+        }
+    }
+
+    /// How much a two-ended test moves, which PsPing wants to be told.
+    fn required_count(&self) -> Result<&str, Usage> {
+        if self.forever {
+            return Err(Usage::new(
+                "psping: -t is for pings: give a count, -n 1000 or -n 10s",
+            ));
+        }
+        let missing = || Usage::new("psping: latency and bandwidth tests need a count: -n 1000 or -n 10s");
+        self.count.as_deref().ok_or_else(missing)
+    }
+}
+
+fn ping(switches: &Switches, argv: &mut Vec<String>) -> Result<(), Usage> {
+    let mut say = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
     if switches.reverse || switches.udp.is_some() {
         return Err(Usage::new(
             "psping: -r and -u are for latency (-l SIZE) and bandwidth (-b) tests",
@@ -192,36 +247,82 @@ fn translate(switches: &Switches) -> Result<Invocation, Usage> {
     if let Some(interval) = &switches.interval {
         say(&["-i", interval]);
     }
-    say(&["-w", switches.warmup.as_deref().unwrap_or("1")]);
-    if let Some(size) = &switches.size {
-        say(&["-l", size]);
-    }
-    if let Some(histogram) = &switches.histogram {
-        say(&[&format!("--histogram={histogram}")]);
-    }
     if switches.quiet {
         say(&["-q"]);
     }
-    if switches.json {
-        say(&["--json"]);
+    say(&["-w", switches.warmup.as_deref().unwrap_or("1")]);
+    Ok(())
+}
+
+fn latency(switches: &Switches, argv: &mut Vec<String>) -> Result<(), Usage> {
+    let mut say = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
+    if switches.interval.is_some() {
+        return Err(Usage::new(
+            "psping: -i has no meaning in a latency test: requests follow one another",
+        ));
+    }
+    say(&["-n", switches.required_count()?, "-i", "0"]);
+    say(&["-w", switches.warmup.as_deref().unwrap_or("5")]);
+    if switches.reverse {
+        say(&["-r"]);
+    }
+    match switches.udp {
+        Some(Some(_)) => {
+            return Err(Usage::new(
+                "psping: -u with a bandwidth is for bandwidth tests (-b)",
+            ))
+        }
+        Some(None) => say(&["-u"]),
+        None => {}
+    }
+    Ok(())
+}
+
+/// KB and MB are of 1024 in what PsPing prints, and so in what it takes.
+const MB: f64 = 1024.0 * 1024.0;
+/// PsPing's most outstanding I/Os where none are asked for; twice the processors where that is less.
+const OUTSTANDING: usize = 16;
+
+fn bandwidth(switches: &Switches, mut argv: Vec<String>, destination: &str) -> Result<Invocation, Usage> {
+    let count = switches.required_count()?;
+    let outstanding = match &switches.interval {
+        Some(typed) => value::whole(typed).map_err(|why| Usage::about("psping: -i", why))?,
+        None => {
+            let processors = std::thread::available_parallelism().map_or(1, usize::from);
+            OUTSTANDING.min(2 * processors) as u64
+        }
+    };
+    let warmup = match &switches.warmup {
+        Some(typed) => value::whole(typed).map_err(|why| Usage::about("psping: -w", why))?,
+        None => outstanding,
+    };
+    let mut say = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
+    match value::stop(count).map_err(|why| Usage::about("psping: -n", why))? {
+        Stop::Count(0) => return Err(Usage::new("psping: -n 0 moves nothing: give 1 or more")),
+        // Its warm-up is messages too, sent before and beside those that are asked for.
+        Stop::Count(messages) => say(&["-n", &messages.saturating_add(warmup).to_string()]),
+        Stop::After(_) | Stop::Never => say(&["-n", count]),
+    }
+    say(&["--omit", "0", "-i", "100ms"]);
+    if switches.reverse {
+        say(&["-r"]);
+    }
+    if let Some(target) = switches.udp {
+        let bits = target.map_or(0.0, |mb| mb * MB * 8.0);
+        say(&["-u", "-b", &format!("{bits:.0}")]);
     }
     say(&["--", destination]);
-    argv.insert(0, if has_port { "tcp" } else { "icmp" }.to_owned());
-    match parse_words(argv)? {
-        Invocation::Probe {
-            mut request,
-            mut output,
-        } => {
-            request.local_ports = has_port;
-            if !switches.json {
-                output.format = Format::PsPing {
-                    banner: !switches.no_banner,
-                };
-            }
-            Ok(Invocation::Probe { request, output })
+    let mut asked = parse_words(argv)?;
+    if let Invocation::Bandwidth(request) = &mut asked {
+        if !switches.json {
+            request.show.format = switches.format();
         }
-        other => Ok(other),
+        request.show.warmup = Some(Warmup {
+            messages: warmup,
+            is_usual: switches.warmup.is_none(),
+        });
     }
+    Ok(asked)
 }
 
 fn usage(mode: Option<char>) -> &'static str {
@@ -293,8 +394,8 @@ TCP and UDP bandwidth usage:
   -n     Number of sends and receives, or with s a time in seconds.
   -r     The server sends, this side receives.
   -u     UDP in place of TCP, at this many MB/s.
-  -i     Accepted; the kernel keeps the pipe full.
-  -w     Warm-up.
+  -i     Outstanding I/Os: sets the warm-up; the kernel keeps the path full by itself.
+  -w     Warm-up messages, in addition to -n; Total Bytes holds them. Default: -i.
   -f     Accepted; this host's firewall is left as it is.
   -h     Histogram: 20 buckets, or so many.
   -s     Address and port to serve on, until Ctrl+C.

@@ -10,7 +10,7 @@ use rping_stats::buckets;
 use super::{Out, Render};
 use crate::args::output::{Buckets, OutputOptions};
 use crate::args::PSPING_BANNER;
-use crate::job::{show_ip, Job, Kind};
+use crate::job::{show_ip, Carrier, Job, Kind};
 use crate::report::{Epoch, Report};
 
 /// `rping psping`.
@@ -26,12 +26,18 @@ pub(super) struct PsPing {
     all: Option<u64>,
     settled: u64,
     percent: u64,
+    /// What follows on a latency test's first line once its connection stands.
+    once_connected: Option<String>,
 }
 
 /// What every line says of the target.
 #[derive(Clone, Default)]
 struct Who {
     tcp: bool,
+    /// A latency test: `TCP` or `UDP`.
+    latency: Option<&'static str>,
+    /// The responses have the size, not the requests.
+    reverse: bool,
     /// `47.56.65.222`, `47.56.65.222:443`.
     place: String,
     /// The local address that connects leave from.
@@ -43,13 +49,20 @@ impl Who {
     fn of(job: &Job) -> Who {
         let address = job.live().next().map(|(_, address)| address);
         let tcp = job.kind == Kind::Tcp;
+        let latency = match job.kind {
+            Kind::Latency(Carrier::Tcp) => Some("TCP"),
+            Kind::Latency(Carrier::Udp) => Some("UDP"),
+            _ => None,
+        };
         let place = match address {
-            Some(address) if tcp => address.to_string(),
+            Some(address) if tcp || latency.is_some() => address.to_string(),
             Some(address) => show_ip(address),
             None => String::new(),
         };
         Who {
             tcp,
+            latency,
+            reverse: job.reverse,
             place,
             local: address
                 .filter(|_| tcp)
@@ -81,6 +94,7 @@ impl PsPing {
             all: None,
             settled: 0,
             percent: 0,
+            once_connected: None,
         }
     }
 
@@ -113,9 +127,14 @@ impl Render for PsPing {
         if self.banner {
             self.out.write_all(PSPING_BANNER.as_bytes())?;
         }
-        match self.who.tcp {
-            true => writeln!(self.out, "TCP connect to {}:", self.who.place)?,
-            false => writeln!(
+        match (self.who.latency, self.who.tcp) {
+            (Some(carrier), _) => write!(
+                self.out,
+                "{carrier} latency test connecting to {}: ",
+                self.who.place
+            )?,
+            (None, true) => writeln!(self.out, "TCP connect to {}:", self.who.place)?,
+            (None, false) => writeln!(
                 self.out,
                 "Pinging {} with {} bytes of data:",
                 self.who.place, self.who.size
@@ -136,10 +155,17 @@ impl Render for PsPing {
                 format!("{} seconds", time.as_secs_f64())
             }
         };
-        write!(self.out, "{how} (warmup {warmup}) ping test:")?;
-        match self.quiet {
-            true => write!(self.out, " "),
-            false => writeln!(self.out),
+        match (self.who.latency, self.quiet) {
+            (Some(carrier), _) => {
+                let moving = if self.who.reverse { "receiving" } else { "sending" };
+                self.once_connected = Some(format!(
+                    "Connected\n{how} (warmup {warmup}) {moving} {} bytes {carrier} latency test: ",
+                    self.who.size
+                ));
+                Ok(())
+            }
+            (None, true) => write!(self.out, "{how} (warmup {warmup}) ping test: "),
+            (None, false) => writeln!(self.out, "{how} (warmup {warmup}) ping test:"),
         }
     }
 
@@ -148,6 +174,16 @@ impl Render for PsPing {
             return Ok(());
         };
         self.settled += 1;
+        // A latency test has no line for each round trip; that one came back tells that the connection stands.
+        if self.who.latency.is_some() {
+            if let (Outcome::Reply { .. }, Some(header)) = (&sample.outcome, self.once_connected.take()) {
+                self.out.write_all(header.as_bytes())?;
+            }
+            return match self.once_connected {
+                Some(_) => Ok(()),
+                None => self.count(),
+            };
+        }
         if self.quiet {
             return self.count();
         }
@@ -156,8 +192,9 @@ impl Render for PsPing {
     }
 
     fn end(&mut self, report: &Report) -> io::Result<()> {
-        if self.quiet {
-            match (self.percent, report.interrupted) {
+        if self.quiet || self.who.latency.is_some() {
+            let is_cut_short = report.interrupted || self.once_connected.is_some();
+            match (self.percent, is_cut_short) {
                 (0, false) => writeln!(self.out, "100%")?,
                 _ => writeln!(self.out)?,
             }
@@ -251,6 +288,9 @@ fn millis(ns: u64) -> String {
 /// PsPing's block of figures. What was rejected or never sent is lost to it; without a reply it prints zeros.
 pub(super) fn statistics(report: &Report) -> String {
     let who = Who::of(&report.job);
+    if let Some(carrier) = who.latency {
+        return latency_statistics(report, &who, carrier);
+    }
     let mut text = match who.tcp {
         true => format!("\nTCP connect statistics for {}:\n", who.place),
         false => format!("\nPing statistics for {}:\n", who.place),
@@ -263,6 +303,24 @@ pub(super) fn statistics(report: &Report) -> String {
         let _ = writeln!(
             text,
             "  Sent = {sent}, Received = {received}, Lost = {lost} ({percent}% loss),\n  Minimum = {}, Maximum = {}, Average = {}",
+            millis(rtt.min().unwrap_or(0)),
+            millis(rtt.max().unwrap_or(0)),
+            millis(rtt.mean().unwrap_or(0.0).round() as u64),
+        );
+    }
+    text
+}
+
+/// The block of a latency test. What was moved is counted in payload of those that count.
+fn latency_statistics(report: &Report, who: &Who, carrier: &str) -> String {
+    let mut text = format!("\n{carrier} roundtrip latency statistics (post warmup):\n");
+    for target in &report.run.targets {
+        let (sent, rtt) = (target.counts.attempted(), target.stats.rtt());
+        let _ = writeln!(
+            text,
+            "  Sent = {sent}, Size = {}, Total Bytes: {},\n  Minimum = {}, Maximum = {}, Average = {}",
+            who.size,
+            sent.saturating_mul(who.size as u64),
             millis(rtt.min().unwrap_or(0)),
             millis(rtt.max().unwrap_or(0)),
             millis(rtt.mean().unwrap_or(0.0).round() as u64),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::args::output::{Buckets, OutputOptions};
 use crate::args::Request;
-use crate::job::{Kind, Pace, Stop};
+use crate::job::{Carrier, Kind, Pace, Stop};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -110,6 +110,53 @@ fn what_psping_would_not_take_is_refused_in_one_line() {
         ("psping -s :5000 host", "-s serves"),
         ("psping -n 0 host", "count"),
         ("psping -i -1 host", "--interval"),
+    ] {
+        let said = asked(line).map(|asked| format!("{asked:?}")).expect_err(line);
+        assert!(said.contains(says) && !said.contains('\n'), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_size_and_a_port_make_a_latency_test_and_b_makes_a_bandwidth_test() {
+    let (request, output) = probe("psping -l 8k -n 10000 -h 100 192.168.2.2:5000");
+    assert_eq!(request.kind, Kind::Latency(Carrier::Tcp));
+    assert_eq!((request.stop, request.warmup), (Stop::Count(10_000), 5));
+    assert_eq!((request.size, request.pace), (Some(8192), Pace::WhenSettled));
+    assert_eq!(output.histogram, Some(Buckets::Equal(100)));
+    let (request, _) = probe("psping -l 8k -n 10s -u 192.168.2.2:5000");
+    assert_eq!(request.kind, Kind::Latency(Carrier::Udp));
+    for (line, messages, rate) in [
+        (
+            "psping -b -l 8k -n 10000 -h 100 192.168.2.2:5000 -w 16",
+            10_016,
+            0,
+        ),
+        (
+            "psping -b -l 8k -n 10000 -h 100 -u 192.168.2.2:5000 -i 16",
+            10_016,
+            0,
+        ),
+        (
+            "psping -b -l 1k -n 10000 -u 10 192.168.2.2:5000 -w 0",
+            10_000,
+            83_886_080,
+        ),
+    ] {
+        match asked(line) {
+            Ok(Invocation::Bandwidth(request)) => {
+                assert_eq!(request.stop, Stop::Count(messages), "{line}");
+                assert_eq!(request.parameters.bandwidth, rate, "{line}");
+                assert_eq!(request.show.format, Format::PsPing { banner: true });
+            }
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+    for (line, says) in [
+        ("psping -l 8k host:5000", "need a count"),
+        ("psping -b -l 8k -t host:5000", "-t is for pings"),
+        ("psping -b -l 8k -n 5 host", "needs a port"),
+        ("psping -l 8k -n 5 -i 1 host:5000", "-i has no meaning"),
+        ("psping -b -n 0 host:5000", "-n 0 moves nothing"),
     ] {
         let said = asked(line).map(|asked| format!("{asked:?}")).expect_err(line);
         assert!(said.contains(says) && !said.contains('\n'), "{line}: {said}");

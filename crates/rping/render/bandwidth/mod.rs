@@ -2,6 +2,7 @@
 //! stream of lines or rows.
 
 mod document;
+pub(crate) mod psping;
 mod stream;
 mod text;
 
