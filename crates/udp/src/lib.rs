@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod echo;
+mod placement;
 mod probe;
 mod stamp;
 
+pub use placement::Memory;
 pub use probe::{Protocol, UdpProbe};
 pub use rping_net::ProbeOptions as Options;
 
