@@ -346,6 +346,7 @@ impl Control for Watching {
             run,
             epoch: *epoch,
             instrument,
+            directions: Vec::new(),
             interrupted: false,
             failure: None,
         };

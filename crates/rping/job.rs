@@ -174,7 +174,7 @@ pub struct Job {
     pub reverse: bool,
     /// Latency: how responses are waited for.
     pub wait: Wait,
-    /// Latency: the key that both ends share.
+    /// Latency and STAMP: the key that both ends share.
     pub key: Option<Key>,
     /// The local address probes leave from.
     pub source: Option<IpAddr>,

@@ -41,7 +41,10 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
     };
     let probe = LatencyProbe::open(&addresses, &options);
     let pacing = probe.pacing();
-    go.go_and(job, probe, pacing, conclude)
+    go.go_and(job, probe, pacing, |probe, report| {
+        conclude(probe, report);
+        Ok(())
+    })
 }
 
 /// The longest that lies between two requests to one target.

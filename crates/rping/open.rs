@@ -129,22 +129,62 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
                 UdpProtocol::Echo => rping_udp::Protocol::Echo,
                 UdpProtocol::Stamp => rping_udp::Protocol::Stamp,
             };
-            let probe = rping_udp::UdpProbe::open(&addresses, protocol, &options).map_err(OpenError::from)?;
+            let probe = rping_udp::UdpProbe::open_with(&addresses, protocol, &terms(&job), &options)
+                .map_err(OpenError::from)?;
             let pacing = probe.pacing();
-            scout(job, probe, pacing, go)
+            if job.targets.len() > SCOUT_ABOVE {
+                return scout(job, probe, pacing, go);
+            }
+            go.go_and(job, probe, pacing, conclude_directions)
         }
         Kind::Latency(Carrier::Tcp) => crate::latency::open(job, settings, go),
         Kind::Latency(Carrier::Udp) => {
             let options = probe_options(&job, settings, &addresses);
-            let probe = rping_udp::UdpProbe::open(&addresses, rping_udp::Protocol::Stamp, &options)
+            let stamp = rping_udp::Protocol::Stamp;
+            let probe = rping_udp::UdpProbe::open_with(&addresses, stamp, &terms(&job), &options)
                 .map_err(OpenError::from)?;
             let pacing = probe.pacing();
-            go.go_and(job, probe, pacing, |_, report| {
+            go.go_and(job, probe, pacing, |probe, report| {
                 report.instrument.waiting = Some((report.job.wait.here().as_str(), None));
+                conclude_directions(probe, report)
             })
         }
         Kind::Arp => open_arp(job, settings, go),
     }
+}
+
+/// What a job asks of STAMP.
+fn terms(job: &Job) -> rping_udp::Terms {
+    rping_udp::Terms {
+        key: job.key.clone(),
+        warmup: job.warmup,
+    }
+}
+
+/// How long closing packets may take in all, and after an interrupt, which promises an end at once.
+const CLOSING: Duration = Duration::from_secs(3);
+const CLOSING_INTERRUPTED: Duration = Duration::from_millis(100);
+
+/// Sends what places the losses at the end, and tells what happened on which way.
+fn conclude_directions(probe: &mut rping_udp::UdpProbe, report: &mut Report) -> Result<(), rping_udp::Error> {
+    if report.failure.is_none() {
+        let most = if report.interrupted {
+            CLOSING_INTERRUPTED
+        } else {
+            CLOSING
+        };
+        probe.close(report.job.dscp.unwrap_or(0), most)?;
+    }
+    report.directions = vec![None; report.job.targets.len()];
+    let live: Vec<usize> = report.job.live().map(|(place, _)| place as usize).collect();
+    for (number, place) in (0..).zip(live) {
+        let counts = report.run.targets.get(place).map(|target| &target.counts);
+        if let (Some(counts), Some(told)) = (counts, report.directions.get_mut(place)) {
+            let counted = (counts.received + counts.lost, counts.received, counts.lost);
+            *told = probe.directions(rping_engine::TargetId(number), counted);
+        }
+    }
+    Ok(())
 }
 
 /// Runs of more targets than this ask for on-link neighbours themselves, where they may: up to it, the kernel's
@@ -212,7 +252,10 @@ fn open_arp<O: Opened, S: Sink, C: Control>(
             let probe = rping_arp::KernelNeighbour::open(&targets, &options, settings.waiter())
                 .map_err(OpenError::from)?;
             let pacing = settings.waiter().pacing();
-            go.go_and(job, probe, pacing, conclude_kernel_neighbours)
+            go.go_and(job, probe, pacing, |probe, report| {
+                conclude_kernel_neighbours(probe, report);
+                Ok(())
+            })
         }
         other => {
             let probe = other.map_err(OpenError::from)?;

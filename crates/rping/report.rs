@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use rping_engine::{RunReport, StampSource, TargetReport, Timestamp};
 
+use rping_udp::Directions;
+
 use crate::assertion::Verdict;
 use crate::job::{Job, Kind};
 
@@ -47,6 +49,8 @@ pub struct Report {
     pub epoch: Epoch,
     /// The instrument's own part.
     pub instrument: Instrument,
+    /// What each target's reflector told of the two ways, in the order of the job's targets; empty where no probe kind tells.
+    pub directions: Vec<Option<Directions>>,
     /// It was ended by a signal before its time.
     pub interrupted: bool,
     /// It was ended by a failure that made every further probe impossible, in words; what was measured before stands.
@@ -82,6 +86,7 @@ impl Report {
             run,
             epoch,
             instrument,
+            directions: Vec::new(),
             interrupted: false,
             failure: None,
         }

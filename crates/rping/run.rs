@@ -163,7 +163,7 @@ impl<O: Opened, S: Sink, C: Control> Go<'_, O, S, C> {
         P: Probe,
         P::Error: Display,
     {
-        self.go_and(job, probe, pacing, |_, _| {})
+        self.go_and(job, probe, pacing, |_, _| Ok(()))
     }
 
     /// The same, and lets the probe kind say something at the end.
@@ -172,7 +172,7 @@ impl<O: Opened, S: Sink, C: Control> Go<'_, O, S, C> {
         job: Job,
         mut probe: P,
         pacing: Pacing,
-        conclude: impl FnOnce(&P, &mut Report),
+        conclude: impl FnOnce(&mut P, &mut Report) -> Result<(), P::Error>,
     ) -> Result<Report, RunError>
     where
         P: Probe,
@@ -250,10 +250,13 @@ impl<O: Opened, S: Sink, C: Control> Go<'_, O, S, C> {
             run,
             epoch,
             instrument,
+            directions: Vec::new(),
             interrupted: drove.stopped,
             failure,
         };
-        conclude(&probe, &mut report);
+        if let Err(error) = conclude(&mut probe, &mut report) {
+            report.failure.get_or_insert(error.to_string());
+        }
         Ok(report)
     }
 }

@@ -112,6 +112,8 @@ pub(crate) struct UdpArgs {
         help_heading = "What is sent"
     )]
     pub(crate) protocol: Option<ProtocolWord>,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
 }
 
 /// What both ends of an authenticated test share.

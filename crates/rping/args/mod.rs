@@ -139,10 +139,11 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         Command::Latency(args) => latency::parse(args),
         Command::Icmp(args) => probe(Kind::Icmp, args),
         Command::Arp(args) => probe(Kind::Arp, args),
-        Command::Udp(args) => probe(
-            Kind::Udp(args.protocol.map(UdpProtocol::from).unwrap_or_default()),
-            args.probe,
-        ),
+        Command::Udp(args) => {
+            let kind = Kind::Udp(args.protocol.map(UdpProtocol::from).unwrap_or_default());
+            let key_file = args.key.key_file;
+            probe(kind, args.probe).map(|(request, output)| (Request { key_file, ..request }, output))
+        }
         Command::Tcp(args) => {
             let close = args.close.map(Into::into).unwrap_or_default();
             let syn = args.syn;

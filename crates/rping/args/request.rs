@@ -76,7 +76,7 @@ pub struct Request {
     pub reverse: bool,
     /// Latency: how responses are waited for.
     pub wait: Wait,
-    /// Latency: the file with the key that both ends share. Default: the key in the environment's `RPING_KEY`, if there is one.
+    /// Latency and STAMP: the file with the key that both ends share. Default: the key in the environment's `RPING_KEY`, if there is one.
     pub key_file: Option<PathBuf>,
     /// One family only. Default: the resolver's order.
     pub family: Option<Family>,
@@ -284,8 +284,8 @@ impl Request {
                  against others; over TCP it may be",
             );
         }
-        if self.kind == Kind::Latency(Carrier::Udp) && self.key_file.is_some() {
-            return refuse("--key-file: with -u it is not in this version; over TCP it is");
+        if self.kind == Kind::Udp(UdpProtocol::Echo) && self.key_file.is_some() {
+            return refuse("--key-file: an echo has no way to authenticate; use --protocol stamp");
         }
         if self.kind != Kind::Tcp && self.close != Close::default() {
             return refuse("--close: only TCP has connections to end");
@@ -357,7 +357,9 @@ impl Request {
         }
         self.check_flood(&targets, local)?;
         let key = match self.kind {
-            Kind::Latency(Carrier::Tcp) => crate::key::load(self.key_file.as_deref())?,
+            Kind::Latency(_) | Kind::Udp(UdpProtocol::Auto | UdpProtocol::Stamp) => {
+                crate::key::load(self.key_file.as_deref())?
+            }
             _ => None,
         };
         let max_rate = match (self.max_rate, self.pace) {

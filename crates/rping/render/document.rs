@@ -8,11 +8,13 @@ use serde::Serialize;
 
 use rping_engine::{Pace, Stop, TargetReport};
 
+use super::directions::{ReflectorDoc, WayDoc};
 use super::figures::{self, Rtt, Totals};
 use super::{clock, payload_size};
 use crate::assertion::{Value, Verdict};
 use crate::job::{show_ip, Job, Kind, Target};
 use crate::report::Report;
+use rping_udp::Directions;
 
 /// The run as one document.
 #[derive(Serialize)]
@@ -116,8 +118,10 @@ struct TargetDoc<'a> {
     rtt_from_due_ns: Lateness,
     residence_ns: Residence,
     jitter_ns: Jitter,
-    forward: Option<()>,
-    reverse: Option<()>,
+    forward: Option<WayDoc>,
+    reverse: Option<WayDoc>,
+    unattributed: Option<u64>,
+    reflector: Option<ReflectorDoc>,
     histogram: Option<String>,
 }
 
@@ -172,8 +176,11 @@ struct Targets<'a>(&'a Report);
 
 impl Serialize for Targets<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let told = self.0.directions.iter().map(Option::as_ref);
+        let told = told.chain(std::iter::repeat(None));
         let both = self.0.job.targets.iter().zip(&self.0.run.targets);
-        to.collect_seq(both.map(|(target, report)| TargetDoc::of(target, report)))
+        let all = both.zip(told);
+        to.collect_seq(all.map(|((target, report), told)| TargetDoc::of(target, report, told)))
     }
 }
 
@@ -260,7 +267,7 @@ impl Options {
 }
 
 impl<'a> TargetDoc<'a> {
-    fn of(target: &'a Target, report: &'a TargetReport) -> TargetDoc<'a> {
+    fn of(target: &'a Target, report: &'a TargetReport, directions: Option<&Directions>) -> TargetDoc<'a> {
         let c = &report.counts;
         let stats = &report.stats;
         let runs = stats.loss_runs();
@@ -302,8 +309,10 @@ impl<'a> TargetDoc<'a> {
                 rfc3550: stats.jitter_rfc3550().map(figures::whole),
                 ipdv_mean: stats.ipdv_mean().map(figures::whole),
             },
-            forward: None,
-            reverse: None,
+            forward: directions.map(WayDoc::forward),
+            reverse: directions.map(|d| WayDoc::of(&d.reverse)),
+            unattributed: directions.map(|d| d.unattributed),
+            reflector: directions.map(ReflectorDoc::of),
             histogram: stats
                 .histogram()
                 .filter(|h| !h.is_empty())

@@ -17,6 +17,7 @@ pub(crate) mod bandwidth;
 pub(crate) mod clock;
 mod course;
 mod csv;
+mod directions;
 mod document;
 pub mod escape;
 mod event;
@@ -158,6 +159,8 @@ fn colored(color: Color, is_terminal: bool) -> bool {
 
 /// STAMP's smallest packet, RFC 8762, section 4.2.1.
 const STAMP_MIN: usize = 44;
+/// The same of authenticated mode, RFC 8762, section 4.2.2.
+const STAMP_MIN_SEALED: usize = 112;
 
 /// A latency exchange's smallest message.
 const MESSAGE_MIN: usize = rping_wire::latency::HEADER_LEN;
@@ -170,6 +173,7 @@ fn payload_size(job: &Job) -> Option<usize> {
         Kind::Latency(Carrier::Tcp) => Some(job.size.max(MESSAGE_MIN)),
         Kind::Icmp | Kind::Udp(UdpProtocol::Echo) => Some(job.size),
         Kind::Udp(UdpProtocol::Auto) if !job.targets.is_empty() && all_echo() => Some(job.size),
+        Kind::Udp(_) if job.key.is_some() => Some(job.size.max(STAMP_MIN_SEALED)),
         Kind::Udp(_) | Kind::Latency(Carrier::Udp) => Some(job.size.max(STAMP_MIN)),
     }
 }

@@ -85,6 +85,7 @@ impl Run {
                 waiting: None,
                 warnings: Vec::new(),
             },
+            directions: Vec::new(),
             interrupted: false,
             failure: None,
         };

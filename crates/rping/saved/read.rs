@@ -370,6 +370,7 @@ impl Reading {
             run,
             epoch,
             instrument,
+            directions: Vec::new(),
             interrupted,
             failure,
         };

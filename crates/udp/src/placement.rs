@@ -174,10 +174,27 @@ impl Placement {
         }
     }
 
+    /// What is answered from `probe` on is counted by another session of the reflector's: we speak from another port.
+    pub(crate) fn moved(&mut self, probe: u64, low: u32) {
+        let restarts = self.restarts;
+        self.begin_anew(probe, low);
+        self.restarts = restarts;
+    }
+
+    /// The newest probe that was answered.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.newest
+    }
+
     /// A packet was sent only to place others; it counts nowhere. Its number is far beyond theirs.
     pub(crate) fn closing(&mut self, probe: u64) {
         self.closing = self.closing.min(probe);
         self.unheard.push(probe);
+    }
+
+    /// Whether this is such a packet.
+    pub(crate) fn is_closing(&self, probe: u64) -> bool {
+        probe >= self.closing
     }
 
     /// An answer to `probe` with the reflector's number `low`.

@@ -4,15 +4,19 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
 use rping_engine::{
-    Answer, Arrival, Departure, Drained, Event, Origin, Outgoing, Probe, SeqRef, Sequence, Silence, TargetId,
-    Timestamp,
+    Answer, Arrival, Departure, Drained, Event, Left, Origin, Outgoing, Probe, SeqRef, Sequence, Silence,
+    TargetId, Timestamp,
 };
 use rping_net::errqueue::Verdict;
-use rping_net::{Clock, Datagram, Exchange, Fan, Incoming, Pacing, ProbeOptions, StampKeeper, Targets};
+use rping_net::{
+    Clock, Datagram, Exchange, Fan, Incoming, Pacing, ProbeOptions, Received, StampKeeper, Targets,
+};
 use rping_wire::probe_payload::NonceKey;
-use rping_wire::stamp::BASE_LEN;
+use rping_wire::stamp::auth::Key;
+use rping_wire::stamp::ReflectorPacket;
 
 use crate::stamp::Session;
+use crate::trail::Trails;
 use crate::{echo, Error, MAX_SIZE_V4, MAX_SIZE_V6, MIN_SIZE};
 
 /// The echo service's port (RFC 862).
@@ -26,33 +30,53 @@ pub enum Protocol {
     Auto,
     /// RFC 862.
     Echo,
-    /// RFC 8762, unauthenticated mode.
+    /// RFC 8762, in authenticated mode where there is a key.
     Stamp,
 }
 
 /// What a datagram turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Found {
-    Reply { seq: SeqRef, truncated: bool },
+    /// An echo.
+    Reply {
+        seq: SeqRef,
+        truncated: bool,
+    },
+    /// A reflector's answer.
+    Reflected(ReflectorPacket),
     Corrupt,
     Unexpected,
 }
 
+/// Runs of more targets than this are told no directions: it would take half a kilobyte for each.
+const TRAILS: usize = 4096;
+
 /// UDP echo or STAMP to many targets.
 #[derive(Debug)]
 pub struct UdpProbe {
-    exchange: Exchange,
-    speech: Speech,
+    pub(crate) exchange: Exchange,
+    pub(crate) speech: Speech,
+    pub(crate) trails: Option<Trails>,
     strangers: u64,
 }
 
 /// What it takes to write a probe and to understand its answer.
-#[derive(Clone, Copy)]
-struct Speech {
+pub(crate) struct Speech {
     protocol: Protocol,
-    session: Session,
-    size: usize,
+    pub(crate) session: Session,
+    pub(crate) size: usize,
     key: u128,
+    /// Authenticated mode.
+    pub(crate) seal: Option<Key>,
+}
+
+/// What [`UdpProbe`] can be asked beside what every datagram probe can.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Terms {
+    /// Speaks STAMP in authenticated mode, and takes nothing else for an answer.
+    pub key: Option<Key>,
+    /// Probes of each target that count in no figure.
+    pub warmup: u64,
 }
 
 impl std::fmt::Debug for Speech {
@@ -75,6 +99,19 @@ impl UdpProbe {
         protocol: Protocol,
         options: &ProbeOptions,
     ) -> Result<UdpProbe, Error> {
+        UdpProbe::open_with(targets, protocol, &Terms::default(), options)
+    }
+
+    /// As [`UdpProbe::open`], on these terms.
+    ///
+    /// # Errors
+    /// As [`UdpProbe::open`].
+    pub fn open_with(
+        targets: &[SocketAddr],
+        protocol: Protocol,
+        terms: &Terms,
+        options: &ProbeOptions,
+    ) -> Result<UdpProbe, Error> {
         let size = options.size;
         if targets.is_empty() {
             return Err(Error::NoTargets);
@@ -87,12 +124,13 @@ impl UdpProbe {
         if size > most {
             return Err(Error::TooLarge { size, most });
         }
-        let speech = Speech::new(protocol, size);
+        let speech = Speech::new(protocol, size, terms.key.clone());
         if size < MIN_SIZE && targets.iter().any(|&target| speech.is_echo(target)) {
             return Err(Error::TooSmall { size });
         }
         let keeper = StampKeeper::start()?;
-        let length = size.max(BASE_LEN);
+        // Room for what closes a run, which asks for more than a small probe does.
+        let length = size.max(speech.base() + crate::closing::TAIL);
         let net = rping_net::Options {
             payload: length,
             ..options.net.clone()
@@ -114,9 +152,11 @@ impl UdpProbe {
                 },
             )
         })?;
+        let reflects = targets.len() <= TRAILS && targets.iter().any(|&target| !speech.is_echo(target));
         Ok(UdpProbe {
             exchange: Exchange::new(keeper, fan, options),
             speech,
+            trails: reflects.then(|| Trails::new(targets, terms.warmup)),
             strangers: 0,
         })
     }
@@ -133,7 +173,7 @@ impl UdpProbe {
 }
 
 impl Speech {
-    fn new(protocol: Protocol, size: usize) -> Speech {
+    fn new(protocol: Protocol, size: usize, seal: Option<Key>) -> Speech {
         let random = RandomState::new();
         let key = u128::from(random.hash_one(1u8)) << 64 | u128::from(random.hash_one(2u8));
         Speech {
@@ -141,10 +181,21 @@ impl Speech {
             session: Session::new(random.hash_one(3u8)),
             size,
             key,
+            seal,
         }
     }
 
-    fn is_echo(self, target: SocketAddr) -> bool {
+    /// Octets of a STAMP packet at least.
+    pub(crate) fn base(&self) -> usize {
+        Session::base(self.seal.as_ref())
+    }
+
+    /// Octets of a STAMP probe.
+    pub(crate) fn length(&self) -> usize {
+        self.size.max(self.base())
+    }
+
+    pub(crate) fn is_echo(&self, target: SocketAddr) -> bool {
         match self.protocol {
             Protocol::Auto => target.port() == ECHO_PORT,
             Protocol::Echo => true,
@@ -153,33 +204,34 @@ impl Speech {
     }
 
     /// A key of its own for each target, so that no two targets' answers can be mixed up.
-    fn key(self, target: TargetId) -> NonceKey {
+    pub(crate) fn key(&self, target: TargetId) -> NonceKey {
         NonceKey::new(self.key ^ u128::from(target.0))
     }
 
-    fn write(self, slot: &mut [u8], to: SocketAddr, out: &Outgoing, wall: u64) -> usize {
+    fn write(&self, slot: &mut [u8], to: SocketAddr, out: &Outgoing, wall: u64) -> usize {
         let key = self.key(out.target);
         let length = if self.is_echo(to) {
             self.size
         } else {
-            self.size.max(BASE_LEN)
+            self.length()
         };
         match slot.get_mut(..length) {
             Some(slot) if self.is_echo(to) => echo::write(slot, out.seq, &key),
-            Some(slot) => self.session.write(slot, out.seq, wall, &key),
+            Some(slot) => self.session.write(slot, out.seq, wall, &key, self.seal.as_ref()),
             None => 0,
         }
     }
 
-    fn read(self, target: TargetId, from: SocketAddr, payload: &[u8]) -> Found {
+    fn read(&self, target: TargetId, from: SocketAddr, payload: &[u8]) -> Found {
         let key = self.key(target);
         if self.is_echo(from) {
             return echo::read(payload, self.size, &key);
         }
-        self.session.read(payload, self.size.max(BASE_LEN), &key)
+        self.session
+            .read(payload, self.length(), &key, self.seal.as_ref())
     }
 
-    fn quoted(self, target: TargetId, to: SocketAddr, payload: &[u8]) -> Option<SeqRef> {
+    fn quoted(&self, target: TargetId, to: SocketAddr, payload: &[u8]) -> Option<SeqRef> {
         // An ICMP message may quote the UDP header alone: the kernel found this socket by the ports, which is all
         // there is to tell.
         if payload.is_empty() {
@@ -189,16 +241,17 @@ impl Speech {
         if self.is_echo(to) {
             echo::quoted(payload, &key)
         } else {
-            self.session.quoted(payload, &key)
+            self.session.quoted(payload, &key, self.seal.as_ref())
         }
     }
 
     /// What came in, about which of `targets`; `None` for what is about none.
-    fn arrival(
-        self,
+    pub(crate) fn arrival(
+        &self,
         targets: &Targets,
         incoming: Incoming<'_>,
         own: impl FnMut(IpAddr) -> bool,
+        mut reflected: impl FnMut(TargetId, &ReflectorPacket, &Received<'_>),
     ) -> Option<Arrival> {
         match incoming {
             Incoming::Left { tag, at } => {
@@ -223,7 +276,8 @@ impl Speech {
             }
             Incoming::Packet(received) => {
                 let judged = |target| (target, self.read(target, received.from, received.payload));
-                let is_reply = |found: &(TargetId, Found)| matches!(found.1, Found::Reply { .. });
+                let is_reply =
+                    |found: &(TargetId, Found)| matches!(found.1, Found::Reply { .. } | Found::Reflected(_));
                 let mut candidates = targets.at(received.from).map(judged);
                 let first = candidates.next();
                 let found = match first.filter(is_reply) {
@@ -235,15 +289,22 @@ impl Speech {
                     None if targets.len() == 1 => (TargetId(0), Found::Unexpected),
                     None => return None,
                 };
-                let event = match found {
-                    // Longer than what was sent and than any answer to it.
-                    _ if received.cut => Event::Corrupt,
-                    Found::Reply { seq, truncated } => Event::Reply(Answer {
+                let reply = |seq, truncated| {
+                    Event::Reply(Answer {
                         truncated,
                         ttl: received.ttl,
                         hardware: received.hardware,
                         ..Answer::new(seq, Origin::Ip(received.from.ip()))
-                    }),
+                    })
+                };
+                let event = match found {
+                    // Longer than what was sent and than any answer to it.
+                    _ if received.cut => Event::Corrupt,
+                    Found::Reply { seq, truncated } => reply(seq, truncated),
+                    Found::Reflected(packet) => {
+                        reflected(target, &packet, received);
+                        reply(SeqRef::Low32(packet.sender_seq), false)
+                    }
                     Found::Corrupt => Event::Corrupt,
                     Found::Unexpected => Event::Unexpected,
                 };
@@ -264,10 +325,24 @@ impl Probe for UdpProbe {
         // What is handed over ahead of time leaves when it is due.
         let leaves = due.iter().fold(Clock.now(), |latest, out| latest.max(out.due));
         let wall = u64::try_from(Clock.wall_nanos(leaves)).unwrap_or(0);
-        let speech = self.speech;
-        self.exchange.send(due, left, |slot, out| {
+        let UdpProbe {
+            exchange,
+            speech,
+            trails,
+            ..
+        } = self;
+        let before = left.len();
+        exchange.send(due, left, |slot, out| {
             speech.write(slot.bytes, slot.to, out, wall)
         });
+        if let Some(trails) = trails {
+            for departure in left.get(before..).unwrap_or_default() {
+                trails.sending(departure.target, departure.seq);
+                if let Left::At(stamp) = departure.left {
+                    trails.left(departure.target, departure.seq.low32(), stamp.at);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -275,18 +350,42 @@ impl Probe for UdpProbe {
         let UdpProbe {
             exchange,
             speech,
+            trails,
             strangers,
         } = self;
-        let drained = exchange.receive(until, arrived, |targets, _, incoming, here| {
-            let arrival = speech.arrival(targets, incoming, |address| here.is_own(address));
+        let base = speech.base();
+        let drained = exchange.receive(until, arrived, |targets, socket, incoming, here| {
+            let heard = |target, packet: &ReflectorPacket, received: &Received<'_>| {
+                let seq = targets.widen(target, packet.sender_seq.into(), 32);
+                if let (Some(trails), Some(seq)) = (trails.as_mut(), seq) {
+                    let tail = received.payload.get(base..).unwrap_or_default();
+                    trails.answered(target, socket, (seq.0, false), packet, tail, received.at.at);
+                }
+            };
+            let arrival = speech.arrival(targets, incoming, |address| here.is_own(address), heard);
+            if let (
+                Some(trails),
+                Some(Arrival {
+                    target,
+                    at,
+                    event: Event::Left(SeqRef::Low32(low)),
+                }),
+            ) = (trails.as_mut(), arrival)
+            {
+                trails.left(target, low, at.at);
+            }
             *strangers += u64::from(arrival.is_none() && matches!(incoming, Incoming::Packet(_)));
             arrival
         })?;
         Ok(drained)
     }
 
-    fn silent(&mut self, target: TargetId, _seq: Sequence, stamped: bool) -> Silence {
-        self.exchange.silent(target, stamped)
+    fn silent(&mut self, target: TargetId, seq: Sequence, stamped: bool) -> Silence {
+        let silence = self.exchange.silent(target, stamped);
+        if let (Silence::Lost, Some(trails)) = (silence, &mut self.trails) {
+            trails.silent(target, seq);
+        }
+        silence
     }
 
     fn holds(&self) -> bool {

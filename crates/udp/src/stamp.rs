@@ -6,6 +6,7 @@
 
 use rping_engine::{SeqRef, Sequence};
 use rping_wire::probe_payload::NonceKey;
+use rping_wire::stamp::auth::{Key, AUTH_LEN};
 use rping_wire::stamp::{ErrorEstimate, NtpTimestamp, ReflectorPacket, SenderPacket, BASE_LEN};
 
 use crate::probe::Found;
@@ -35,8 +36,24 @@ impl Session {
         (time & !KEYED) | (key.nonce((time & !KEYED) ^ u64::from(seq).rotate_left(43)) & KEYED)
     }
 
-    /// Fills `slot`, of 44 bytes or more, with the probe `seq`, sent at `wall` nanoseconds since 1970.
-    pub(crate) fn write(self, slot: &mut [u8], seq: Sequence, wall: u64, key: &NonceKey) -> usize {
+    /// Octets of the base packet.
+    pub(crate) fn base(seal: Option<&Key>) -> usize {
+        if seal.is_some() {
+            AUTH_LEN
+        } else {
+            BASE_LEN
+        }
+    }
+
+    /// Fills `slot`, of a base packet's length or more, with the probe `seq`, sent at `wall` nanoseconds since 1970.
+    pub(crate) fn write(
+        self,
+        slot: &mut [u8],
+        seq: Sequence,
+        wall: u64,
+        key: &NonceKey,
+        seal: Option<&Key>,
+    ) -> usize {
         let timestamp = Session::timestamp(NtpTimestamp::from_unix_nanos(wall).0, seq.low32(), key);
         let packet = SenderPacket {
             seq: seq.low32(),
@@ -45,18 +62,26 @@ impl Session {
             ssid: self.ssid,
         };
         // Only a slot that is too short fails, and none is made.
-        if packet.write(slot).is_err() {
-            return 0;
-        }
-        slot.len()
+        let written = match seal {
+            Some(seal) => packet.write_sealed(seal, slot),
+            None => packet.write(slot),
+        };
+        written.map_or(0, |()| slot.len())
     }
 
     /// What came back of a probe of `sent` bytes.
-    pub(crate) fn read(self, payload: &[u8], sent: usize, key: &NonceKey) -> Found {
-        if let Ok(echoed) = SenderPacket::parse(payload) {
-            return self.echoed(&echoed, payload, sent, key);
-        }
-        let Ok(answer) = ReflectorPacket::parse(payload) else {
+    pub(crate) fn read(self, payload: &[u8], sent: usize, key: &NonceKey, seal: Option<&Key>) -> Found {
+        let answer = match seal {
+            // What does not bear the key's seal is nobody's answer.
+            Some(seal) => ReflectorPacket::open(seal, payload),
+            None => {
+                if let Ok(echoed) = SenderPacket::parse(payload) {
+                    return self.echoed(&echoed, payload, sent, key);
+                }
+                ReflectorPacket::parse(payload)
+            }
+        };
+        let Ok(answer) = answer else {
             return Found::Unexpected;
         };
         // 0: a reflector that does not know RFC 8972.
@@ -69,10 +94,7 @@ impl Session {
         if answer.sender_timestamp != Session::timestamp(answer.sender_timestamp, answer.sender_seq, key) {
             return Found::Corrupt;
         }
-        Found::Reply {
-            seq: SeqRef::Low32(answer.sender_seq),
-            truncated: false,
-        }
+        Found::Reflected(answer)
     }
 
     /// A plain echo service answered: what comes back is what was sent, byte for byte.
@@ -91,15 +113,21 @@ impl Session {
     }
 
     /// Which probe an ICMP error quotes, if it quotes that far.
-    pub(crate) fn quoted(self, payload: &[u8], key: &NonceKey) -> Option<SeqRef> {
-        let mut whole = [0; BASE_LEN];
-        let quoted = payload.get(..payload.len().min(BASE_LEN))?;
-        if quoted.len() < 16 {
-            // Sequence number, timestamp, estimate and session are not all there.
+    pub(crate) fn quoted(self, payload: &[u8], key: &NonceKey, seal: Option<&Key>) -> Option<SeqRef> {
+        let mut whole = [0; AUTH_LEN];
+        let base = Session::base(seal);
+        let quoted = payload.get(..payload.len().min(base))?;
+        // Sequence number, timestamp, estimate and session are all there.
+        let needed = if seal.is_some() { 28 } else { 16 };
+        if quoted.len() < needed {
             return None;
         }
         whole[..quoted.len()].copy_from_slice(quoted);
-        let packet = SenderPacket::parse(&whole).ok()?;
+        let packet = match seal {
+            Some(_) => SenderPacket::read_sealed(&whole),
+            None => SenderPacket::parse(&whole),
+        };
+        let packet = packet.ok()?;
         let ours = packet.ssid == self.ssid
             && packet.timestamp == Session::timestamp(packet.timestamp, packet.seq, key);
         ours.then_some(SeqRef::Low32(packet.seq))
@@ -121,7 +149,10 @@ mod tests {
 
     fn sent(length: usize, seq: u64) -> Vec<u8> {
         let mut packet = vec![0xee; length];
-        assert_eq!(session().write(&mut packet, Sequence(seq), WALL, &KEY), length);
+        assert_eq!(
+            session().write(&mut packet, Sequence(seq), WALL, &KEY, None),
+            length
+        );
         packet
     }
 
@@ -136,6 +167,14 @@ mod tests {
         };
         reflect(request, &with, &mut answer).expect("a sender's packet");
         answer
+    }
+
+    /// As `read` gives it, without what else a reflector says.
+    fn read(payload: &[u8], sent: usize) -> Found {
+        match session().read(payload, sent, &KEY, None) {
+            Found::Reflected(answer) => reply(answer.sender_seq, false),
+            other => other,
+        }
     }
 
     fn reply(seq: u32, truncated: bool) -> Found {
@@ -157,16 +196,13 @@ mod tests {
     fn a_reflectors_answer_and_a_plain_echo_are_replies_to_the_probe_that_they_name() {
         for length in [44, 60, 1400] {
             let request = sent(length, 0x1_0000_0009);
-            assert_eq!(
-                session().read(&reflected(&request), length, &KEY),
-                reply(9, false)
-            );
-            assert_eq!(session().read(&request, length, &KEY), reply(9, false));
+            assert_eq!(read(&reflected(&request), length), reply(9, false));
+            assert_eq!(read(&request, length), reply(9, false));
         }
         let request = sent(60, 8);
-        assert_eq!(session().read(&request[..50], 60, &KEY), reply(8, true));
+        assert_eq!(read(&request[..50], 60), reply(8, true));
         assert_eq!(
-            session().read(&reflected(&request)[..38], 60, &KEY),
+            read(&reflected(&request)[..38], 60),
             reply(8, false),
             "TWAMP Light"
         );
@@ -181,7 +217,7 @@ mod tests {
             .filter(|&(at, bit)| {
                 let mut answer = whole.clone();
                 answer[at] ^= 1 << bit;
-                session().read(&answer, 44, &KEY) != Found::Corrupt
+                read(&answer, 44) != Found::Corrupt
             })
             .count();
         assert!(passed <= 1, "{passed} of 96");
@@ -191,9 +227,9 @@ mod tests {
     fn a_reflector_that_does_not_know_sessions_is_believed_and_another_session_is_not() {
         let mut answer = reflected(&sent(44, 8));
         answer[14..16].fill(0);
-        assert_eq!(session().read(&answer, 44, &KEY), reply(8, false));
+        assert_eq!(read(&answer, 44), reply(8, false));
         answer[15] = 9;
-        assert_eq!(session().read(&answer, 44, &KEY), Found::Unexpected);
+        assert_eq!(read(&answer, 44), Found::Unexpected);
     }
 
     #[test]
@@ -201,17 +237,17 @@ mod tests {
         let request = sent(44, 8);
         for length in 0..=44 {
             let want = (length >= 16).then_some(SeqRef::Low32(8));
-            assert_eq!(session().quoted(&request[..length], &KEY), want, "{length}");
+            assert_eq!(session().quoted(&request[..length], &KEY, None), want, "{length}");
         }
-        assert_eq!(session().quoted(&request, &NonceKey::new(1)), None);
+        assert_eq!(session().quoted(&request, &NonceKey::new(1), None), None);
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_reading_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), length in 44usize..120) {
-            let is_reply = matches!(session().read(&bytes, length, &KEY), Found::Reply { .. });
+            let is_reply = matches!(read(&bytes, length), Found::Reply { .. });
             prop_assert!(!is_reply);
-            session().quoted(&bytes, &KEY);
+            session().quoted(&bytes, &KEY, None);
         }
     }
 }

@@ -9,11 +9,12 @@ use super::super::escape::Escaped;
 use super::super::figures::{self, loss_with_syns, Rtt, Totals};
 use super::super::style::{Style, Tone};
 use super::super::units::{counted, time, OrNone, Percent, Time};
-use super::super::{histogram, words};
+use super::super::{directions, histogram, words};
 use super::{few, full_name, Out};
 use crate::args::output::OutputOptions;
 use crate::job::Target;
 use crate::report::Report;
+use rping_udp::Directions;
 
 /// The widest column of names.
 const NAME: usize = 44;
@@ -34,8 +35,11 @@ pub(super) fn write(
         .collect();
     let one = |i: &usize| Some((report.job.targets.get(*i)?, report.run.targets.get(*i)?));
     if few {
-        for (target, of) in listed.iter().filter_map(one) {
-            block(out, style, options, target, of)?;
+        for i in &listed {
+            if let Some((target, of)) = one(i) {
+                let told = report.directions.get(*i).and_then(Option::as_ref);
+                block(out, style, options, target, of, told)?;
+            }
         }
     } else {
         let width = listed
@@ -73,6 +77,7 @@ fn block(
     options: &OutputOptions,
     target: &Target,
     of: &TargetReport,
+    directions: Option<&Directions>,
 ) -> io::Result<()> {
     writeln!(
         out,
@@ -115,6 +120,9 @@ fn block(
         )?;
     }
     loss_runs(out, style, of)?;
+    if let Some(directions) = directions {
+        out.write_all(directions::lines(directions).as_bytes())?;
+    }
     if let Some(line) = besides(&of.counts) {
         writeln!(out, "besides: {}", style.paint(Tone::Aside, line))?;
     }
