@@ -37,6 +37,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Invocation::Probe { request, output }) => probe(request, output),
         Ok(Invocation::Bandwidth(request)) => crate::bandwidth::run(request),
         Ok(Invocation::Saved(request)) => crate::show::run(request),
+        Ok(Invocation::Diagnose(request)) => crate::diagnose::run(&request),
         Ok(Invocation::Server(server)) => crate::server::run(&server),
         Err(usage) => complain(&usage.to_string()),
     })

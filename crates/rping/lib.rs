@@ -23,6 +23,7 @@ pub mod args;
 pub mod assertion;
 mod bandwidth;
 pub mod cli;
+mod diagnose;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -46,6 +47,7 @@ mod signals;
 pub mod targets;
 mod warnings;
 
+pub use rping_diagnose as diagnosis;
 pub use rping_engine as engine;
 pub use rping_net as net;
 pub use rping_peer as peer;

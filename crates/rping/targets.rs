@@ -11,6 +11,7 @@ pub(crate) use expand::{expand, Expanded, Rules};
 pub(crate) use list::read;
 pub use local::{LocalInterface, LocalNet};
 pub use resolve::{Answer, Resolver, SystemResolver};
+pub(crate) use services::port as service_port;
 pub(crate) use spec::{is_number, parse_address, parse_port};
 pub use spec::{Host, Ports, Spec};
 

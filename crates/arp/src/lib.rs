@@ -6,6 +6,7 @@
 //! [`locate`] says beforehand on which link a target is, or why it is on none.
 #![forbid(unsafe_code)]
 
+mod claims;
 mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -17,6 +18,7 @@ mod scouted;
 use std::io;
 use std::net::IpAddr;
 
+pub use claims::{who_has, Claim};
 pub use kernel::KernelNeighbour;
 pub use locate::{locate, locate_each, Place, Target};
 pub use probe::ArpProbe;

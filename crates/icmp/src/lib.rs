@@ -6,7 +6,7 @@
 
 #[doc(hidden)]
 pub mod fuzzing;
-mod message;
+pub mod message;
 mod probe;
 mod reader;
 

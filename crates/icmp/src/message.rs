@@ -8,7 +8,7 @@
 //! | 8– | payload |
 
 /// Octets before the payload.
-pub(crate) const HEADER: usize = 8;
+pub const HEADER: usize = 8;
 
 const CHECKSUM: usize = 2;
 const ID: usize = 4;
@@ -16,35 +16,42 @@ const SEQ: usize = 6;
 
 /// The types of one family's echo messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Types {
-    pub(crate) request: u8,
-    pub(crate) reply: u8,
+pub struct Types {
+    /// Of an echo request.
+    pub request: u8,
+    /// Of an echo reply.
+    pub reply: u8,
 }
 
-pub(crate) const V4: Types = Types { request: 8, reply: 0 };
-pub(crate) const V6: Types = Types {
+/// ICMP.
+pub const V4: Types = Types { request: 8, reply: 0 };
+/// ICMPv6.
+pub const V6: Types = Types {
     request: 128,
     reply: 129,
 };
 
 /// Type, identifier and sequence number of an echo message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Echo {
-    pub(crate) kind: u8,
-    pub(crate) id: u16,
-    pub(crate) seq: u16,
+pub struct Echo {
+    /// The message type, see [`Types`].
+    pub kind: u8,
+    /// The identifier.
+    pub id: u16,
+    /// The sequence number.
+    pub seq: u16,
 }
 
 impl Echo {
     /// Writes the header, checksum zero.
-    pub(crate) fn write(self, header: &mut [u8; HEADER]) {
+    pub fn write(self, header: &mut [u8; HEADER]) {
         let [i, j] = self.id.to_be_bytes();
         let [s, t] = self.seq.to_be_bytes();
         *header = [self.kind, 0, 0, 0, i, j, s, t];
     }
 
     /// Header and payload; `None` when it is shorter than a header or its code is none that echo messages have.
-    pub(crate) fn parse(message: &[u8]) -> Option<(Echo, &[u8])> {
+    pub fn parse(message: &[u8]) -> Option<(Echo, &[u8])> {
         let (header, payload) = message.split_first_chunk::<HEADER>()?;
         if header[1] != 0 {
             return None;
@@ -63,7 +70,7 @@ impl Echo {
 }
 
 /// Puts the checksum into a message whose checksum field is zero.
-pub(crate) fn seal(message: &mut [u8]) {
+pub fn seal(message: &mut [u8]) {
     let sum = rping_net::internet_checksum(message).to_be_bytes();
     if let Some(field) = message.get_mut(CHECKSUM..ID) {
         field.copy_from_slice(&sum);

@@ -174,7 +174,7 @@ impl Datagram {
     }
 
     /// A poll said that the error queue holds something.
-    pub(crate) fn look_for_errors(&mut self) {
+    pub fn look_for_errors(&mut self) {
         self.queue.look = true;
     }
 

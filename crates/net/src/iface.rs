@@ -122,6 +122,79 @@ pub fn interface_by_index(index: u32) -> io::Result<Option<Interface>> {
     one(&body, &[])
 }
 
+/// What an interface has been through since it came up: for finding a bad cable, port or driver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Condition {
+    /// Packets received and sent.
+    pub received: u64,
+    /// As above.
+    pub sent: u64,
+    /// Bad packets received (checksums, framing, overruns together).
+    pub receive_errors: u64,
+    /// Packets that could not be sent for an error of the line.
+    pub send_errors: u64,
+    /// Packets received and dropped for want of room, or because nobody wanted them.
+    pub receive_drops: u64,
+    /// Packets dropped on their way out.
+    pub send_drops: u64,
+    /// Received with a wrong checksum.
+    pub crc_errors: u64,
+    /// Collisions (half duplex alone).
+    pub collisions: u64,
+    /// How often the carrier came or went.
+    pub carrier_changes: u32,
+    /// `IF_OPER_…` of RFC 2863: 0 unknown, 2 down, 3 not present, 4 lower layer down, 5 testing, 6 dormant (the link
+    /// waits for something, such as authentication), 7 up.
+    pub operational: u8,
+}
+
+/// What the interface with this index has been through; `None` where there is none.
+///
+/// # Errors
+/// What the kernel said to the question.
+pub fn condition(index: u32) -> io::Result<Option<Condition>> {
+    let mut body = [0; IFINFOMSG];
+    body[4..8].copy_from_slice(&index.to_ne_bytes());
+    let mut found = None;
+    match Netlink::open()?.ask(libc::RTM_GETLINK, &body, &[], |body| {
+        found = parse_condition(body);
+    }) {
+        Err(error) if error.raw_os_error() != Some(libc::ENODEV) => Err(error),
+        _ => Ok(found),
+    }
+}
+
+fn parse_condition(body: &[u8]) -> Option<Condition> {
+    const IFLA_OPERSTATE: u16 = 16;
+    const IFLA_STATS64: u16 = 23;
+    const IFLA_CARRIER_CHANGES: u16 = 35;
+    let mut condition = Condition::default();
+    body.get(..IFINFOMSG)?;
+    for (kind, value) in attributes(body, IFINFOMSG) {
+        match kind {
+            IFLA_OPERSTATE => condition.operational = value.first().copied().unwrap_or(0),
+            IFLA_CARRIER_CHANGES => condition.carrier_changes = u32_at(value, 0)?,
+            // `struct rtnl_link_stats64`, 64 bits each.
+            IFLA_STATS64 => {
+                let field = |number: usize| {
+                    let bytes = value.get(number * 8..number * 8 + 8)?;
+                    Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+                };
+                condition.received = field(0)?;
+                condition.sent = field(1)?;
+                condition.receive_errors = field(4)?;
+                condition.send_errors = field(5)?;
+                condition.receive_drops = field(6)?;
+                condition.send_drops = field(7)?;
+                condition.collisions = field(9)?;
+                condition.crc_errors = field(12)?;
+            }
+            _ => {}
+        }
+    }
+    Some(condition)
+}
+
 /// All addresses of this host.
 ///
 /// # Errors
@@ -237,7 +310,7 @@ fn parse_address(body: &[u8]) -> Option<Address> {
 
 /// For the fuzzer.
 pub(crate) fn read_all(body: &[u8]) {
-    let _ = (parse_link(body), parse_address(body));
+    let _ = (parse_link(body), parse_address(body), parse_condition(body));
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod message;
 mod neighbour;
+pub mod nftables;
 mod route;
 
 use std::io;
@@ -19,7 +20,7 @@ pub use crate::iface::{interface, interfaces, is_own, own_addresses};
 pub use neighbour::{
     neighbour, neighbours, table_fill, Forgetter, Neighbour, NeighbourState, TableFill, GRAIN,
 };
-pub use route::{route, Route, RouteError, RouteKind};
+pub use route::{route, routes, Route, RouteEntry, RouteError, RouteKind};
 
 /// Room for the answer to one question. An interface's is the longest: about 1.5 KiB without its counters.
 const ANSWERED: usize = 8 * 1024;
@@ -35,6 +36,7 @@ pub(crate) fn read_all(bytes: &[u8]) {
     for message in Messages(bytes) {
         neighbour::read_all(message.body);
         route::read_all(message.body);
+        nftables::read_all(message.body);
     }
 }
 
@@ -47,14 +49,13 @@ pub(crate) struct Netlink {
 impl Netlink {
     /// Opens the conversation; no privilege is needed for questions.
     pub(crate) fn open() -> io::Result<Netlink> {
+        Netlink::open_to(libc::NETLINK_ROUTE)
+    }
+
+    /// Opens a conversation with another part of the kernel (`NETLINK_SOCK_DIAG`).
+    fn open_to(part: libc::c_int) -> io::Result<Netlink> {
         // SAFETY: no pointers are passed.
-        let fd = unsafe {
-            libc::socket(
-                libc::AF_NETLINK,
-                libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-                libc::NETLINK_ROUTE,
-            )
-        };
+        let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, part) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }

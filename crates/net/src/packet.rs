@@ -47,7 +47,13 @@ pub struct Options {
     pub snap: usize,
     /// Receive buffer, bytes. Set beyond the system's limit where privileges allow.
     pub receive_buffer: usize,
+    /// Hear this host's own frames as they leave, too. The kernel shows them only under EtherType
+    /// [`EVERY_ETHERTYPE`].
+    pub own_frames: bool,
 }
+
+/// `ETH_P_ALL`: frames of every EtherType.
+pub const EVERY_ETHERTYPE: u16 = 0x0003;
 
 impl Options {
     /// A socket for frames of `ethertype` on interface `ifindex`, with transmit stamps, without a filter.
@@ -61,6 +67,7 @@ impl Options {
             bypass_queue: false,
             snap: 256,
             receive_buffer: 4 << 20,
+            own_frames: false,
         }
     }
 }
@@ -177,7 +184,9 @@ impl PacketSocket {
             .attach(fd)
             .map_err(Error::os("set the packet filter"))?;
         // Before 4.20 our own frames come back and the filter sorts them out.
-        let _ = sys::set(fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1i32);
+        if !options.own_frames {
+            let _ = sys::set(fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1i32);
+        }
         if options.bypass_queue {
             sys::set(fd, libc::SOL_PACKET, PACKET_QDISC_BYPASS, &1i32)
                 .map_err(Error::os("bypass the queueing discipline"))?;

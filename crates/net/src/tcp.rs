@@ -307,6 +307,13 @@ impl Connection {
     }
 }
 
+/// For those who go on to speak: blocking or not is as it was, which is not.
+impl From<Connection> for std::net::TcpStream {
+    fn from(connection: Connection) -> std::net::TcpStream {
+        connection.0.into()
+    }
+}
+
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::bandwidth::BandwidthArgs;
+use super::diagnose::DiagnoseArgs;
 use super::latency::{LatencyArgs, WaitWord};
 use super::output::{Buckets, Color, Format};
 use super::source::{Family, Source};
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     /// Join saved runs to one: counts and histograms add up exactly
     #[command(override_usage = "rping merge FILE… --save FILE", after_help = help::MERGE)]
     Merge(MergeArgs),
+    /// Walks the troubleshooting ladder and names the failing layer, why that is believed, and what to do next
+    #[command(visible_alias = "doctor", override_usage = "rping diagnose [FLAGS] HOST[:PORT]", after_help = help::DIAGNOSE)]
+    Diagnose(DiagnoseArgs),
     /// The far end of every two-ended test: STAMP, and iperf3's protocol, for many clients at once
     #[command(override_usage = "rping server [FLAGS] [BIND[:PORT]]", after_help = help::SERVER)]
     Server(ServerArgs),

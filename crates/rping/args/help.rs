@@ -81,6 +81,18 @@ Examples:
   rping bw host --latency                 what the load does to latency, and in which direction
   rping bw host --assert 'rate>900m'      exit code 1 below 900 Mbit/s";
 
+pub(crate) const DIAGNOSE: &str = "\
+Checks in order: name, self, link, route, gateway, neighbour, local_firewall, local_ports, path, host, port, mtu, application.
+The first failing layer wins; a later success cancels an earlier suspicion. Takes less than 10 s. As root it sees more.
+
+Examples:
+  rping diagnose fileserver:445           why can that share not be reached?
+  rping diagnose fileserver               is the host there at all, and if not, where does it end?
+  rping doctor 10.0.0.5:ssh -o json       the same for a script
+  rping diagnose -6 host:443 -q           IPv6 alone, the verdict alone
+
+Exit code: 0 no fault was found, 1 a fault was named or it is inconclusive, 2 it could not be done.";
+
 pub(crate) const SERVER: &str = "\
 Examples:
   rping server                            every address of this host, port 5201

@@ -4,6 +4,7 @@
 mod argv;
 mod bandwidth;
 mod cli;
+mod diagnose;
 mod help;
 mod latency;
 pub mod output;
@@ -25,6 +26,7 @@ use clap::FromArgMatches;
 
 pub use bandwidth::{BandwidthRequest, Plan, Show, Warmup};
 pub use cli::command;
+pub use diagnose::DiagnoseRequest;
 pub use output::OutputOptions;
 pub(crate) use psping::BANNER as PSPING_BANNER;
 pub use request::{List, Request};
@@ -57,6 +59,8 @@ pub enum Invocation {
     Bandwidth(BandwidthRequest),
     /// Something with saved runs.
     Saved(SavedRequest),
+    /// A walk up the troubleshooting ladder.
+    Diagnose(DiagnoseRequest),
     /// The far end of two-ended tests.
     Server(ServerArgs),
     /// Help, the version, completions or a manual page, for standard output; exit code 0.
@@ -135,6 +139,7 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         Command::Completions { shell } => return Ok(Invocation::Print(pages::completions(shell))),
         Command::Man { all: Some(dir), .. } => return Ok(Invocation::ManualPages(dir)),
         Command::Man { of, all: None } => return pages::manual(of.as_deref()).map(Invocation::Print),
+        Command::Diagnose(args) => return diagnose::parse(&args).map(Invocation::Diagnose),
         Command::Bandwidth(args) => return bandwidth::parse(args).map(Invocation::Bandwidth),
         Command::Latency(args) => latency::parse(args),
         Command::Icmp(args) => probe(Kind::Icmp, args),

@@ -17,6 +17,7 @@ pub(crate) mod bandwidth;
 pub(crate) mod clock;
 mod course;
 mod csv;
+pub(crate) mod diagnosis;
 mod directions;
 mod document;
 pub mod escape;

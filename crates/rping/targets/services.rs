@@ -44,7 +44,7 @@ const KNOWN: [(&str, u16); 32] = [
 ];
 
 /// The port of a service: from the file for this protocol, else from the file for another, else a well-known one.
-pub(super) fn port(file: &Path, name: &str, protocol: &str) -> Option<u16> {
+pub(crate) fn port(file: &Path, name: &str, protocol: &str) -> Option<u16> {
     let listed = File::open(file)
         .ok()
         .and_then(|file| look_up(BufReader::new(file.take(MOST)), name, protocol));

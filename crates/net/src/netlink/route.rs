@@ -153,9 +153,95 @@ fn parse(body: &[u8]) -> Option<Route> {
     Some(route)
 }
 
+/// One entry of the routing tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RouteEntry {
+    /// The network it is for; `None` is every destination.
+    pub network: Option<IpAddr>,
+    /// How many bits of it count; 0 is the default route.
+    pub prefix: u8,
+    /// The router, if there is one.
+    pub gateway: Option<IpAddr>,
+    /// The interface's index, 0 for none.
+    pub ifindex: u32,
+    /// The table (254 is `main`, 255 `local`).
+    pub table: u32,
+    /// The metric: of two routes alike, the lower one is used.
+    pub metric: u32,
+    /// What becomes of the packets.
+    pub kind: RouteKind,
+    /// The gateway is taken to be on the link whatever the subnet says (`onlink`).
+    pub on_link: bool,
+    /// The gateway cannot be reached, as the kernel knows: its interface is down or without carrier.
+    pub is_dead: bool,
+}
+
+/// All routes of one family but those of the `local` table. Of a multipath route the first hop alone is told.
+///
+/// # Errors
+/// What the kernel said to the question.
+pub fn routes(v6: bool) -> io::Result<Vec<RouteEntry>> {
+    const LOCAL: u32 = 255;
+    let mut body = [0u8; RTMSG];
+    body[0] = if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
+    let mut found = Netlink::open()?.dump(libc::RTM_GETROUTE, &body, &[], parse_entry)?;
+    found.retain(|entry| entry.table != LOCAL);
+    Ok(found)
+}
+
+fn parse_entry(body: &[u8]) -> Option<RouteEntry> {
+    const RTA_PRIORITY: u16 = 6;
+    const RTA_MULTIPATH: u16 = 9;
+    const RTA_TABLE: u16 = 15;
+    const RTM_F_CLONED: u32 = 0x200;
+    const RTNH_F_DEAD: u32 = 1;
+    const RTNH_F_ONLINK: u32 = 4;
+    const RTNH_F_LINKDOWN: u32 = 16;
+    /// `struct rtnexthop`: length, flags, hops, interface.
+    const RTNEXTHOP: usize = 8;
+    let mut flags = u32_at(body, 8)?;
+    if flags & RTM_F_CLONED != 0 {
+        return None;
+    }
+    let mut entry = RouteEntry {
+        network: None,
+        prefix: *body.get(1)?,
+        gateway: None,
+        ifindex: 0,
+        table: u32::from(*body.get(4)?),
+        metric: 0,
+        kind: RouteKind::from_number(*body.get(7)?),
+        on_link: false,
+        is_dead: false,
+    };
+    for (kind, value) in Attributes::after(body, RTMSG) {
+        match kind {
+            RTA_DST => entry.network = address(value),
+            RTA_OIF => entry.ifindex = u32_at(value, 0)?,
+            RTA_GATEWAY => entry.gateway = address(value),
+            RTA_VIA => entry.gateway = value.get(2..).and_then(address),
+            RTA_PRIORITY => entry.metric = u32_at(value, 0)?,
+            RTA_TABLE => entry.table = u32_at(value, 0)?,
+            RTA_MULTIPATH => {
+                flags |= u32::from(*value.get(2)?);
+                entry.ifindex = u32_at(value, 4)?;
+                let length = usize::from(u16::from_ne_bytes([*value.first()?, *value.get(1)?]));
+                let hop = value.get(..length)?;
+                entry.gateway = Attributes::after(hop, RTNEXTHOP)
+                    .find(|(kind, _)| *kind == RTA_GATEWAY)
+                    .and_then(|(_, value)| address(value));
+            }
+            _ => {}
+        }
+    }
+    entry.on_link = flags & RTNH_F_ONLINK != 0;
+    entry.is_dead = flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN) != 0;
+    Some(entry)
+}
+
 /// For the fuzzer.
 pub(super) fn read_all(body: &[u8]) {
-    let _ = parse(body);
+    let _ = (parse(body), parse_entry(body));
 }
 
 #[cfg(test)]

@@ -1,0 +1,155 @@
+//! `rping diagnose`: what was typed, and what it means.
+
+use clap::Args;
+use rping_diagnose::{Host as Whom, Question};
+
+use super::cli::ColorWord;
+use super::output::Color;
+use super::{shown, Family, Usage};
+use crate::targets::{service_port, Host, LocalNet, Ports, Spec};
+
+#[derive(Args, Debug)]
+pub(crate) struct DiagnoseArgs {
+    /// Name or address; with a TCP port (number or service name) the port and what is behind it are looked at, too
+    #[arg(value_name = "HOST[:PORT]")]
+    pub(crate) host: Vec<String>,
+    /// IPv4 only [default: the resolver's order]
+    #[arg(short = '4', conflicts_with = "six", help_heading = "Target")]
+    pub(crate) four: bool,
+    /// IPv6 only
+    #[arg(short = '6', help_heading = "Target")]
+    pub(crate) six: bool,
+
+    /// Format on standard output: text or json [default: text]
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Output"
+    )]
+    pub(crate) output: Option<DocumentWord>,
+    /// The same as -o json
+    #[arg(long, conflicts_with = "output", help_heading = "Output")]
+    pub(crate) json: bool,
+    /// The verdict alone, on one line
+    #[arg(short = 'q', long, help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never [default: auto]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Output"
+    )]
+    pub(crate) color: Option<ColorWord>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum, Debug, PartialEq, Eq)]
+pub(crate) enum DocumentWord {
+    Text,
+    Json,
+}
+
+/// A diagnosis as it was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiagnoseRequest {
+    /// The target as it was written.
+    pub target: Spec,
+    /// One family only.
+    pub family: Option<Family>,
+    /// One JSON document instead of text.
+    pub json: bool,
+    /// The verdict alone.
+    pub quiet: bool,
+    /// Colours.
+    pub color: Color,
+}
+
+/// Reads what was typed.
+pub(super) fn parse(args: &DiagnoseArgs) -> Result<DiagnoseRequest, Usage> {
+    let [host] = args.host.as_slice() else {
+        return Err(Usage::new(match args.host.len() {
+            0 => "say what to diagnose: rping diagnose HOST or HOST:PORT; try rping diagnose --help",
+            _ => "one target at a time: each diagnosis looks at this host's own counters, which another would move",
+        }));
+    };
+    let target = Spec::parse(host).map_err(Usage::new)?;
+    if matches!(target.host(), Host::Span { .. }) {
+        return Err(Usage::new(format_args!(
+            "{} is more than one host: diagnose one of them",
+            shown(host)
+        )));
+    }
+    let several =
+        target.ports().len() > 1 || matches!(target.ports(), [Ports::Range(low, high)] if low != high);
+    if several {
+        return Err(Usage::new(format_args!(
+            "{} has more than one port: diagnose one of them",
+            shown(host)
+        )));
+    }
+    Ok(DiagnoseRequest {
+        target,
+        family: match (args.four, args.six) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        },
+        json: args.json || args.output == Some(DocumentWord::Json),
+        quiet: args.quiet,
+        color: args.color.map(Color::from).unwrap_or_default(),
+    })
+}
+
+impl DiagnoseRequest {
+    /// The question behind it.
+    ///
+    /// # Errors
+    /// A zone that is no interface, a service without a port, an address of the other family, a multicast address.
+    pub fn question(&self, local: &LocalNet) -> Result<Question, Usage> {
+        let port = match self.target.ports() {
+            [Ports::Range(port, _)] => Some(*port),
+            [Ports::Service(name)] => {
+                let port = service_port(&local.services, name, "tcp");
+                let unknown = || {
+                    Usage::new(format_args!(
+                        "no service is called {}: give its port",
+                        shown(name)
+                    ))
+                };
+                Some(port.ok_or_else(unknown)?)
+            }
+            _ => None,
+        };
+        let v6 = self.family.map(|family| family == Family::V6);
+        let host = match self.target.host() {
+            Host::Name(name) => Whom::Name(name.clone()),
+            Host::Address { ip, zone } => {
+                let is_broadcast = *ip == std::net::IpAddr::from([255; 4]);
+                if ip.is_multicast() || is_broadcast {
+                    return Err(Usage::new(format_args!(
+                        "{ip} is no single host: diagnose one of its members"
+                    )));
+                }
+                if v6.is_some_and(|v6| v6 != ip.is_ipv6()) {
+                    return Err(Usage::new(format_args!(
+                        "{ip} is not of the family that was asked for"
+                    )));
+                }
+                let scope = zone.as_deref().map(|zone| local.zone(zone)).transpose();
+                let scope = scope.map_err(Usage::new)?.unwrap_or(0);
+                Whom::Address(crate::targets::socket_address(*ip, 0, scope))
+            }
+            Host::Span { .. } => return Err(Usage::new("more than one host: diagnose one of them")),
+        };
+        Ok(Question {
+            text: self.target.text().to_owned(),
+            host,
+            port,
+            v6,
+        })
+    }
+}
