@@ -98,7 +98,7 @@ fn fine(facts: &Facts) -> Verdict {
         ),
     };
     let lost = matches!(facts.connect, Tried::Open { lost_syns: 1.., .. });
-    let confidence = if seen >= 2 && !lost && !(through_middlebox && !facts.app.is_understood()) {
+    let confidence = if seen >= 2 && !lost && (!through_middlebox || facts.app.is_understood()) {
         Confidence::High
     } else {
         Confidence::Medium

@@ -65,7 +65,7 @@ fn describe(interface: &Interface, watched: Option<&Watched>) -> String {
 fn with_route(mut finding: Finding, facts: &Facts, egress: &Interface) -> Judged {
     let watched = facts.own.watched(egress.index);
     finding.evidence.push(describe(egress, watched));
-    if !egress.loopback && !(egress.up && egress.lower_up) {
+    if !(egress.loopback || egress.up && egress.lower_up) {
         finding.result = Outcome::Fail;
         let finding = finding
             .proves(

@@ -145,7 +145,7 @@ fn is_own_fault(facts: &Facts) -> bool {
     let no_carrier = way
         .egress
         .as_ref()
-        .is_some_and(|link| !link.loopback && !(link.up && link.lower_up));
+        .is_some_and(|link| !(link.loopback || link.up && link.lower_up));
     no_route || no_carrier
 }
 

@@ -105,7 +105,7 @@ pub(crate) fn fire(shots: &[Shot], until: Timestamp) -> Vec<Hit> {
         let id = base.wrapping_add((number as u16).wrapping_mul(7));
         match launch(shot, id) {
             Ok(flight) => flights.push((number, flight)),
-            Err(hit) => hits[number] = Some(hit),
+            Err(why) => hits[number] = Some(Hit::Denied(why)),
         }
     }
     let mut waiter = Waiter::new(Pacing::Eco);
@@ -134,7 +134,7 @@ pub(crate) fn fire(shots: &[Shot], until: Timestamp) -> Vec<Hit> {
     hits.into_iter().map(|hit| hit.unwrap_or(Hit::Silent)).collect()
 }
 
-fn launch(shot: &Shot, id: u16) -> Result<Flight, Hit> {
+fn launch(shot: &Shot, id: u16) -> Result<Flight, String> {
     let v6 = shot.to.is_ipv6();
     let options = Options {
         ttl: shot.ttl,
@@ -144,7 +144,7 @@ fn launch(shot: &Shot, id: u16) -> Result<Flight, Hit> {
         payload: shot.size.max(1500),
         ..Options::default()
     };
-    let denied = |error: rping_net::Error| Hit::Denied(error.to_string());
+    let denied = |error: rping_net::Error| error.to_string();
     let mut socket = match shot.kind {
         Kind::Echo => Datagram::icmp(
             v6,
