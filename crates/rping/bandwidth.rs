@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use rping_evidence::capture::Carries;
 use rping_net::Clock;
 use rping_peer::beside::{Beside, Findings, Phase};
 use rping_peer::iperf::{Client, Error, Interval, Observer, Outcome, Protocol, Side};
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 use crate::args::output::Format;
 use crate::args::{BandwidthRequest, Plan, Show};
 use crate::cli::complain;
+use crate::pcap::Capture;
 use crate::render::bandwidth::{self as render, Ended};
 use crate::render::{escape, styled};
 use crate::report::Epoch;
@@ -35,6 +37,19 @@ pub(crate) fn run(request: BandwidthRequest) -> u8 {
         client,
         reflector,
     } = plan;
+    let capture = match show.pcap.as_ref().map(|pcap| {
+        let comment = format!("rping bandwidth {name}: the test's own packets");
+        Capture::start(
+            pcap,
+            Carries::Both,
+            [client.server].into_iter().chain(reflector),
+            comment,
+        )
+    }) {
+        None => None,
+        Some(Ok(capture)) => Some(capture),
+        Some(Err(why)) => return complain(&why),
+    };
     let prepared = client.prepare();
     // Marking a socket takes a capability each time.
     if client.stream.mark.is_none() {
@@ -84,7 +99,9 @@ pub(crate) fn run(request: BandwidthRequest) -> u8 {
         .iter()
         .map(|assertion| assertion.judge_throughput(&directions))
         .collect();
-    let warnings = warnings(outcome, &client, found.as_ref());
+    let mut warnings = warnings(outcome, &client, found.as_ref());
+    let (notes, uncaptured) = capture.map(Capture::finish).unwrap_or_default();
+    warnings.extend(notes);
     let ended = Ended {
         name: &name,
         client: &client,
@@ -100,6 +117,10 @@ pub(crate) fn run(request: BandwidthRequest) -> u8 {
     let written = written.and_then(|()| conclude(&ended, &show));
     if let Some(failure) = &failure {
         complain(&format!("{}: {}", escape::line(&name), escape::line(failure)));
+    }
+    if let Some(why) = uncaptured {
+        complain(&why);
+        return 2;
     }
     if let Err(error) = written.as_ref() {
         if error.kind() != io::ErrorKind::BrokenPipe {

@@ -15,6 +15,7 @@ use crate::args::{self, Invocation, Request};
 use crate::graph::{self, Graph};
 use crate::job::Job;
 use crate::keep::{Keep, Keeper};
+use crate::pcap::Capture;
 use crate::printer::{Feed, Printer};
 use crate::progress::Progress;
 use crate::render::{self, escape};
@@ -38,6 +39,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Invocation::Bandwidth(request)) => crate::bandwidth::run(request),
         Ok(Invocation::Saved(request)) => crate::show::run(request),
         Ok(Invocation::Diagnose(request)) => crate::diagnose::run(&request),
+        Ok(Invocation::Sockets(request)) => crate::sockets::run(&request),
         Ok(Invocation::Server(server)) => crate::server::run(&server),
         Err(usage) => complain(&usage.to_string()),
     })
@@ -89,6 +91,12 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
     if job.targets.iter().all(|target| target.error.is_some()) {
         return nothing_to_probe(job, &output);
     }
+    // Armed before the first probe and before capabilities go; its thread gives its own up.
+    let capture = match output.pcap.as_ref().map(|pcap| Capture::of_job(pcap, &job)) {
+        None => None,
+        Some(Ok(capture)) => Some(capture),
+        Some(Err(why)) => return complain(&why),
+    };
     let screen: Rc<RefCell<Option<Screen>>> = Rc::default();
     let waker = match Waker::new() {
         Ok(waker) => waker,
@@ -114,8 +122,10 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
     });
     let finished = setup.printer.take().map(Printer::finish);
     let keeper = setup.keeper.take();
-    match (ran, finished) {
+    let (notes, uncaptured) = capture.map(Capture::finish).unwrap_or_default();
+    let code = match (ran, finished) {
         (Ok(mut report), Some((render, dropped, written))) => {
+            report.instrument.warnings.extend(notes);
             let unkept = keeper.map_or_else(Vec::new, |keeper| keeper.finish(&mut report));
             let code = conclude(report, render, dropped, written, output.format);
             // Behind the summary, which is whole whatever became of the files.
@@ -123,6 +133,10 @@ fn probe(request: Request, output: OutputOptions) -> u8 {
         }
         (Ok(report), None) => report.exit_code(),
         (Err(error), _) => complain(&error.to_string()),
+    };
+    match uncaptured {
+        Some(why) => complain(&why),
+        None => code,
     }
 }
 

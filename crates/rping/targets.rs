@@ -24,6 +24,11 @@ pub const MOST: u64 = 1 << 20;
 /// How long one name may keep others waiting.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The port of a service by name, whatever the protocol.
+pub(crate) fn service(file: &std::path::Path, name: &str) -> Option<u16> {
+    services::port(file, name, "tcp")
+}
+
 /// An address with a port, and for IPv6 a scope id.
 pub(crate) fn socket_address(ip: IpAddr, port: u16, scope: u32) -> SocketAddr {
     match ip {

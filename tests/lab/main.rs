@@ -3,8 +3,10 @@
 
 mod accounting;
 mod diagnose;
+mod pcap;
 mod peers;
 mod situations;
+mod sockets;
 mod stamps;
 mod support;
 mod sweep;

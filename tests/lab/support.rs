@@ -86,6 +86,27 @@ pub(crate) fn validate(document: &Value) -> Result<(), String> {
     }
 }
 
+/// Holds a document against `docs/schema/NAME-1.json`, in which NAME is the document's own `schema` up to the slash.
+pub(crate) fn validated(stdout: &str) -> Value {
+    let document: Value = serde_json::from_str(stdout)
+        .unwrap_or_else(|error| panic!("standard output is not one JSON document: {error}: {stdout}"));
+    let name = document["schema"]
+        .as_str()
+        .expect("a schema's name")
+        .replace('/', "-");
+    let path = format!("{}/docs/schema/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let schema = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let validator = jsonschema::validator_for(&schema)
+        .unwrap_or_else(|error| panic!("{path} is no JSON Schema: {error}"));
+    let faults: Vec<String> = validator
+        .iter_errors(&document)
+        .map(|fault| format!("{}: {fault}", fault.instance_path()))
+        .collect();
+    assert!(faults.is_empty(), "{faults:#?} in {document:#}");
+    document
+}
+
 /// A counter of a JSON object.
 pub(crate) fn count(object: &Value, key: &str) -> u64 {
     object[key]

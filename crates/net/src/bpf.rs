@@ -4,8 +4,12 @@
 //! dropped in the kernel, before it wakes anybody. The filter machine is described in the kernel's
 //! `Documentation/networking/filter.rst`.
 
+mod capture;
+
 use std::io;
 use std::os::fd::BorrowedFd;
+
+pub use capture::Carries;
 
 // Opcodes: class | mode | size, from `linux/bpf_common.h`.
 const LD_B_ABS: u16 = 0x30;
@@ -26,12 +30,17 @@ const WHOLE: u32 = u32::MAX;
 pub struct Filter {
     /// Opcode, operand, and whether it is a comparison (which jumps to the final "drop" when it fails).
     code: Vec<(u16, u32)>,
+    /// A program with jumps of its own instead: opcode, jumps, operand.
+    whole: Option<Vec<(u16, u8, u8, u32)>>,
 }
 
 impl Filter {
     /// Keeps everything.
     pub const fn new() -> Filter {
-        Filter { code: Vec::new() }
+        Filter {
+            code: Vec::new(),
+            whole: None,
+        }
     }
 
     /// Keeps nothing. Set while a socket is being made ready, so that it hears nothing from before.
@@ -86,6 +95,10 @@ impl Filter {
     }
 
     fn program(&self) -> Vec<libc::sock_filter> {
+        if let Some(whole) = &self.whole {
+            let instruction = |&(code, jt, jf, k): &(u16, u8, u8, u32)| libc::sock_filter { code, jt, jf, k };
+            return whole.iter().map(instruction).collect();
+        }
         let mut program: Vec<libc::sock_filter> = Vec::with_capacity(self.code.len() + 2);
         for (place, &(code, k)) in self.code.iter().enumerate() {
             // A failed comparison goes to the last instruction: past the rest of the checks and the "keep".

@@ -331,6 +331,8 @@ impl Lane {
                 stamp: *stamp,
                 device: None,
                 addressed: packet::Addressed::Host,
+                whole: 0,
+                link: packet::Link::default(),
             };
             if let Some(received) = read(&frame, self.traffic, self.snap, &self.realtime, now) {
                 each(Incoming::Packet(&received));

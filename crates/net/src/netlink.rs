@@ -1,4 +1,5 @@
-//! What this host's kernel knows of routes, neighbours and interfaces, asked over rtnetlink.
+//! What this host's kernel knows of routes, neighbours and interfaces, asked over rtnetlink, and of sockets, asked over
+//! `sock_diag`.
 //!
 //! A probe that fails is explained by these: which route it took, whether its next hop was resolved, whether the
 //! interface was up. Nothing here is called while probes succeed. Each call opens its own socket (some 15 µs with
@@ -8,6 +9,7 @@ mod message;
 mod neighbour;
 pub mod nftables;
 mod route;
+pub mod sockets;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -37,6 +39,7 @@ pub(crate) fn read_all(bytes: &[u8]) {
         neighbour::read_all(message.body);
         route::read_all(message.body);
         nftables::read_all(message.body);
+        sockets::read_all(message.body);
     }
 }
 

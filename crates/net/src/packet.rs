@@ -31,9 +31,9 @@ const PACKET_IGNORE_OUTGOING: i32 = 23;
 /// What a packet socket is opened for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// The interface's index.
+    /// The interface's index; 0 for all of them.
     pub ifindex: u32,
-    /// The EtherType of the frames to receive, such as 0x0806 for ARP.
+    /// The EtherType of the frames to receive, such as 0x0806 for ARP; 3 for all of them.
     pub ethertype: u16,
     /// Which of them to receive; offsets count from the Ethernet header.
     pub filter: Filter,
@@ -41,6 +41,8 @@ pub struct Options {
     pub transmit_stamps: bool,
     /// Have the interface stamp them too, both ways; used beside transmit stamps alone.
     pub hardware_stamps: bool,
+    /// Receive from the network header on, whatever the link layer; and what this host sends, too.
+    pub cooked: bool,
     /// Hand frames to the driver past the queueing discipline: faster, but what the driver cannot take is dropped.
     pub bypass_queue: bool,
     /// How many bytes of each frame to receive.
@@ -64,6 +66,7 @@ impl Options {
             filter: Filter::new(),
             transmit_stamps: true,
             hardware_stamps: false,
+            cooked: false,
             bypass_queue: false,
             snap: 256,
             receive_buffer: 4 << 20,
@@ -96,8 +99,9 @@ struct Aligned([u8; CONTROL]);
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     length: usize,
+    whole: usize,
     control: usize,
-    kind: u8,
+    link: Link,
 }
 
 /// What became of a [`PacketSocket::send`].
@@ -122,6 +126,27 @@ pub struct Frame<'a> {
     pub device: Option<i64>,
     /// To whom it was addressed at the link layer.
     pub addressed: Addressed,
+    /// How long the frame was, of which `bytes` may be the beginning.
+    pub whole: usize,
+    /// What the link layer said.
+    pub link: Link,
+}
+
+/// What the kernel tells of a frame's link layer (`packet(7)`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Link {
+    /// The interface's index.
+    pub ifindex: u32,
+    /// The EtherType.
+    pub ethertype: u16,
+    /// The `ARPHRD_…` number of the interface's link layer.
+    pub hardware: u16,
+    /// `PACKET_HOST` 0, broadcast 1, multicast 2, other host 3, outgoing 4.
+    pub kind: u8,
+    /// How many bytes of `address` there are.
+    pub address_length: u8,
+    /// The sender's link-layer address.
+    pub address: [u8; 8],
 }
 
 /// A transmit stamp.
@@ -153,7 +178,12 @@ impl PacketSocket {
     /// `EPERM` without `CAP_NET_RAW`, `ENODEV` for an interface that is not there, `ENETDOWN` for one that is down.
     pub fn open(options: &Options) -> Result<PacketSocket> {
         // Protocol 0: it hears nothing until it is bound, so nothing from before the filter.
-        let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        let level = if options.cooked {
+            libc::SOCK_DGRAM
+        } else {
+            libc::SOCK_RAW
+        };
+        let kind = level | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: no pointers are passed.
         let fd = sys::retry(|| unsafe { libc::socket(libc::AF_PACKET, kind, 0) })
             .map_err(Error::os("open a packet socket"))?;
@@ -184,7 +214,7 @@ impl PacketSocket {
             .attach(fd)
             .map_err(Error::os("set the packet filter"))?;
         // Before 4.20 our own frames come back and the filter sorts them out.
-        if !options.own_frames {
+        if !options.own_frames && !options.cooked {
             let _ = sys::set(fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1i32);
         }
         if options.bypass_queue {
@@ -292,7 +322,9 @@ impl PacketSocket {
                     .unwrap_or_default(),
                 stamp: control.stamp,
                 device: control.hardware,
-                addressed: match slot.kind {
+                whole: slot.whole,
+                link: slot.link,
+                addressed: match slot.link.kind {
                     libc::PACKET_HOST => Addressed::Host,
                     libc::PACKET_BROADCAST | libc::PACKET_MULTICAST => Addressed::Group,
                     _ => Addressed::Other,
@@ -355,7 +387,7 @@ impl PacketSocket {
                 self.fd.as_raw_fd(),
                 headers.as_mut_ptr(),
                 RECEIVE_BATCH as libc::c_uint,
-                libc::MSG_DONTWAIT | flags,
+                libc::MSG_DONTWAIT | libc::MSG_TRUNC | flags,
                 std::ptr::null_mut(),
             )
         });
@@ -368,7 +400,15 @@ impl PacketSocket {
             .extend(headers.iter().zip(&names).take(got).map(|(header, name)| Slot {
                 length: (header.msg_len as usize).min(self.snap),
                 control: control_length(header).min(CONTROL),
-                kind: name.sll_pkttype,
+                whole: header.msg_len as usize,
+                link: Link {
+                    ifindex: u32::try_from(name.sll_ifindex).unwrap_or(0),
+                    ethertype: u16::from_be(name.sll_protocol),
+                    hardware: name.sll_hatype,
+                    kind: name.sll_pkttype,
+                    address_length: name.sll_halen.min(8),
+                    address: name.sll_addr,
+                },
             }));
         Ok(got)
     }

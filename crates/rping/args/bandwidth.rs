@@ -8,7 +8,7 @@ use rping_peer::iperf::{Parameters, Protocol};
 pub(crate) mod server;
 
 use super::cli::{ColorWord, FormatWord};
-use super::output::{Buckets, Color, Format};
+use super::output::{Buckets, Color, Format, Pcap};
 use super::{value, Family, Source, Usage};
 use crate::assertion::Assertion;
 use crate::job::Stop;
@@ -158,6 +158,8 @@ pub(crate) struct BandwidthArgs {
     /// The wall clock on each line
     #[arg(long, help_heading = "Output")]
     pub(crate) timestamps: bool,
+    #[command(flatten)]
+    pub(crate) pcap: super::evidence::PcapArgs,
 }
 
 /// A throughput test as it was asked for.
@@ -217,6 +219,8 @@ pub struct Show {
     pub timestamps: bool,
     /// For PsPing's form alone.
     pub warmup: Option<Warmup>,
+    /// A capture of the test's own packets.
+    pub pcap: Option<Pcap>,
 }
 
 /// Reads what was typed.
@@ -314,6 +318,7 @@ pub(super) fn parse(args: BandwidthArgs) -> Result<BandwidthRequest, Usage> {
             color: args.color.map(Color::from).unwrap_or_default(),
             timestamps: args.timestamps,
             warmup: None,
+            pcap: args.pcap.pcap()?,
         },
     })
 }

@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::bandwidth::BandwidthArgs;
 use super::diagnose::DiagnoseArgs;
+use super::evidence::{PcapArgs, SocketsArgs};
 use super::latency::{LatencyArgs, WaitWord};
 use super::output::{Buckets, Color, Format};
 use super::source::{Family, Source};
@@ -56,6 +57,9 @@ pub(crate) enum Command {
     /// Walks the troubleshooting ladder and names the failing layer, why that is believed, and what to do next
     #[command(visible_alias = "doctor", override_usage = "rping diagnose [FLAGS] HOST[:PORT]", after_help = help::DIAGNOSE)]
     Diagnose(DiagnoseArgs),
+    /// The sockets of this host: state, queues, retransmissions, process, and who holds stuck data up
+    #[command(override_usage = "rping sockets [FLAGS] [HOST[:PORT]]", after_help = help::SOCKETS)]
+    Sockets(SocketsArgs),
     /// The far end of every two-ended test: STAMP, and iperf3's protocol, for many clients at once
     #[command(override_usage = "rping server [FLAGS] [BIND[:PORT]]", after_help = help::SERVER)]
     Server(ServerArgs),
@@ -498,6 +502,8 @@ pub(crate) struct ProbeArgs {
     /// For HdrHistogram's tools: FILE.hgrm is the percentile distribution in ms, FILE.hlog an interval log, a line a second and target; an existing file is replaced
     #[arg(long, value_name = "FILE", allow_hyphen_values = true, help_heading = "Files")]
     pub(crate) hdr: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) pcap: PcapArgs,
 }
 
 impl ProbeArgs {

@@ -139,3 +139,15 @@ Examples:
 pub(crate) const MERGE: &str = "\
 Examples:
   rping merge mon.rping tue.rping wed.rping --save week.rping";
+
+pub(crate) const SOCKETS: &str = "\
+Bytes in a queue are no fault by themselves: --stuck looks twice and says who holds them up. What the local
+application has not read stands in recv-q; what the peer has not taken in stands in send-q: its window is closed
+(the application there does not read), or nothing is acknowledged (the network loses).
+
+Examples:
+  rping sockets                           every TCP and UDP socket of this host
+  rping sockets --listening :445          is the port listening, on which address, by which process?
+  rping sockets fileserver                connections with that host
+  rping sockets --stuck                   where does nothing move, and why
+  rping sockets --stuck fileserver:445 --over 10s -o json";

@@ -103,7 +103,7 @@ pub(super) fn parse(args: LatencyArgs) -> Result<(Request, OutputOptions), Usage
         probe.interval = probe.interval.or(Some(Duration::ZERO));
     }
     probe.warmup = probe.warmup.or(Some(usual.warmup));
-    let mut output = super::output(&probe);
+    let mut output = super::output(&probe)?;
     let request = super::request(kind, probe)?;
     // A line for each of a hundred thousand a second is for nobody.
     output.quiet |= !matches!(request.pace, Pace::Every(_));

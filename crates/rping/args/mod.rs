@@ -5,6 +5,7 @@ mod argv;
 mod bandwidth;
 mod cli;
 mod diagnose;
+mod evidence;
 mod help;
 mod latency;
 pub mod output;
@@ -27,6 +28,7 @@ use clap::FromArgMatches;
 pub use bandwidth::{BandwidthRequest, Plan, Show, Warmup};
 pub use cli::command;
 pub use diagnose::DiagnoseRequest;
+pub use evidence::SocketsRequest;
 pub use output::OutputOptions;
 pub(crate) use psping::BANNER as PSPING_BANNER;
 pub use request::{List, Request};
@@ -61,6 +63,8 @@ pub enum Invocation {
     Saved(SavedRequest),
     /// A walk up the troubleshooting ladder.
     Diagnose(DiagnoseRequest),
+    /// The sockets of this host.
+    Sockets(SocketsRequest),
     /// The far end of two-ended tests.
     Server(ServerArgs),
     /// Help, the version, completions or a manual page, for standard output; exit code 0.
@@ -127,7 +131,7 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         return Err(usage);
     }
     let probe = |kind, args: ProbeArgs| -> Result<(Request, OutputOptions), Usage> {
-        let output = output(&args);
+        let output = output(&args)?;
         let request = request(kind, args)?;
         Ok((request, output))
     };
@@ -135,6 +139,7 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         Command::Show(args) => return saved::show(args).map(Invocation::Saved),
         Command::Merge(args) => return saved::merge(args).map(Invocation::Saved),
         Command::Server(args) => return server::parse(&args).map(Invocation::Server),
+        Command::Sockets(args) => return evidence::sockets(args).map(Invocation::Sockets),
         Command::Psping { words } => return psping::parse(&words),
         Command::Completions { shell } => return Ok(Invocation::Print(pages::completions(shell))),
         Command::Man { all: Some(dir), .. } => return Ok(Invocation::ManualPages(dir)),
@@ -172,8 +177,8 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
     Ok(Invocation::Probe { request, output })
 }
 
-fn output(args: &ProbeArgs) -> OutputOptions {
-    OutputOptions {
+fn output(args: &ProbeArgs) -> Result<OutputOptions, Usage> {
+    Ok(OutputOptions {
         format: if args.json {
             Format::Json
         } else {
@@ -190,7 +195,8 @@ fn output(args: &ProbeArgs) -> OutputOptions {
             command_line: Vec::new(),
         },
         graph: args.graph,
-    }
+        pcap: args.pcap.pcap()?,
+    })
 }
 
 fn request(kind: Kind, args: ProbeArgs) -> Result<Request, Usage> {

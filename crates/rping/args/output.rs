@@ -61,4 +61,15 @@ pub struct OutputOptions {
     pub keep: Wanted,
     /// A live picture on the terminal while the run goes on.
     pub graph: bool,
+    /// A capture of the run's own packets.
+    pub pcap: Option<Pcap>,
+}
+
+/// Where a capture is written to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pcap {
+    /// The file; one that is there is replaced.
+    pub file: std::path::PathBuf,
+    /// It holds at most so many bytes.
+    pub limit: u64,
 }

@@ -58,6 +58,7 @@ pub(super) fn show(args: ShowArgs) -> Result<SavedRequest, Usage> {
             color: args.color.map(Color::from).unwrap_or_default(),
             timestamps: false,
             graph: false,
+            pcap: None,
             keep: Wanted {
                 hdr: args.hdr,
                 ..Wanted::default()

@@ -185,6 +185,7 @@ fn output_flags_reach_the_renderer() {
             timestamps: true,
             keep: Wanted::default(),
             graph: false,
+            pcap: None,
         }
     );
 }
@@ -350,7 +351,16 @@ fn help_reads_as_it_should() {
     settings.bind(|| {
         let mut top = command().term_width(100);
         insta::assert_snapshot!("help", top.render_help().to_string());
-        for name in ["icmp", "tcp", "udp", "arp", "latency", "bandwidth", "server"] {
+        for name in [
+            "icmp",
+            "tcp",
+            "udp",
+            "arp",
+            "latency",
+            "bandwidth",
+            "server",
+            "sockets",
+        ] {
             let command = top.find_subcommand_mut(name).unwrap();
             insta::assert_snapshot!(format!("help_{name}"), command.render_help().to_string());
         }

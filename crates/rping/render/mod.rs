@@ -28,6 +28,7 @@ pub mod icmp;
 mod json;
 mod ndjson;
 mod psping;
+pub(crate) mod sockets;
 mod style;
 mod text;
 pub mod units;
@@ -50,7 +51,7 @@ pub fn interim(format: Format, report: &Report) -> String {
 }
 
 /// Where renderers write: buffered, so that one record is no system call.
-type Out = BufWriter<Box<dyn Write + Send>>;
+pub(crate) type Out = BufWriter<Box<dyn Write + Send>>;
 
 /// How much is written at once when records come faster than they can be flushed.
 const BUFFER: usize = 64 * 1024;
