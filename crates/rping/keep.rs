@@ -17,13 +17,16 @@ use crate::hdr;
 use crate::job::Job;
 use crate::report::{Epoch, Report};
 use crate::saved;
-use crate::series::{Gatherer, Second};
+use crate::series::{Bin, Gatherer, Second, Series};
 
 /// How often the queue is emptied: a wake-up ten times a second disturbs nobody.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How much is written together. What is on disk is whole up to the last of these.
 const SECOND: Duration = Duration::from_secs(1);
+
+/// Up to so many targets a course is kept for the report.
+const DETAILED: usize = 256;
 
 /// The files that a run is to leave behind.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -32,6 +35,8 @@ pub struct Wanted {
     pub save: Option<PathBuf>,
     /// HdrHistogram's percentile distribution (`.hgrm`) or interval log (`.hlog`).
     pub hdr: Option<PathBuf>,
+    /// A page for people.
+    pub report: Option<PathBuf>,
     /// As it was typed, for the record.
     pub command_line: Vec<String>,
 }
@@ -39,7 +44,7 @@ pub struct Wanted {
 impl Wanted {
     /// Whether there is anything to keep.
     pub fn is_anything(&self) -> bool {
-        self.save.is_some() || self.hdr.is_some()
+        self.save.is_some() || self.hdr.is_some() || self.report.is_some()
     }
 }
 
@@ -69,6 +74,8 @@ struct Files {
     save: Option<saved::Writer>,
     hlog: Option<hdr::Log>,
     hgrm: Option<Aside>,
+    report: Option<Aside>,
+    series: Vec<Series>,
 }
 
 /// The keeping thread.
@@ -107,9 +114,21 @@ impl Keeper {
                 _ => Aside::create(path).map(|file| (None, Some(file))).map_err(failed),
             }
         });
+        let report = wanted
+            .report
+            .as_deref()
+            .map(|path| Aside::create(path).map_err(|error| cannot("--report", path, &error)));
         let (hlog, hgrm) = hdr.transpose()?.unwrap_or_default();
+        let report = report.transpose()?;
         let save = save.transpose()?;
-        let files = Files { save, hlog, hgrm };
+        let course = report.is_some() && job.targets.len() <= DETAILED;
+        let files = Files {
+            save,
+            hlog,
+            hgrm,
+            series: vec![Series::default(); if course { job.targets.len() } else { 0 }],
+            report,
+        };
         // A second's worth: ten times what comes between two looks. The memory is touched only as it fills.
         let capacity = rate.clamp(1024.0, 262_144.0) as usize;
         let (producer, consumer) = rtrb::RingBuffer::new(capacity);
@@ -160,7 +179,8 @@ impl Keeper {
         let Wanted {
             save: save_path,
             hdr: hdr_path,
-            ..
+            report: report_path,
+            command_line,
         } = &self.wanted;
         let mut failures = Vec::new();
         let mut note = |flag: &str, path: &Option<PathBuf>, result: io::Result<()>| {
@@ -176,6 +196,10 @@ impl Keeper {
         }
         if let Some(file) = files.hgrm {
             note("--hdr", hdr_path, hdr::distribution(file, report));
+        }
+        if let Some(file) = files.report {
+            let run = crate::page::Run::just_run(report, &files.series, command_line);
+            note("--report", report_path, crate::page::write(file, &[run]));
         }
         failures
     }
@@ -224,6 +248,11 @@ impl Files {
         }
         if let Some(log) = &mut self.hlog {
             log.second(second);
+        }
+        for part in &second.parts {
+            if let Some(series) = self.series.get_mut(part.target.index()) {
+                series.add(part.slot, &Bin::from(&part.delta));
+            }
         }
     }
 }

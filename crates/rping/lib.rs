@@ -23,6 +23,7 @@ pub mod args;
 pub mod assertion;
 mod bandwidth;
 pub mod cli;
+pub mod compare;
 mod diagnose;
 mod files;
 #[doc(hidden)]
@@ -34,6 +35,7 @@ mod keep;
 pub mod key;
 mod latency;
 mod open;
+mod page;
 mod pcap;
 mod printer;
 mod progress;

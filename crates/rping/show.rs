@@ -1,6 +1,6 @@
-//! The commands on saved runs: `rping show`, `rping merge`.
+//! The commands on saved runs: `rping show`, `merge`, `compare`, `report`.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +8,9 @@ use crate::args::output::OutputOptions;
 use crate::args::{plain, SavedRequest};
 use crate::assertion::Assertion;
 use crate::cli::complain;
+use crate::compare;
 use crate::files::Aside;
+use crate::page;
 use crate::render::{self, escape};
 use crate::saved::{self, Saved};
 
@@ -21,6 +23,16 @@ pub(crate) fn run(request: SavedRequest) -> u8 {
             assertions,
         } => show(&file, &output, assertions),
         SavedRequest::Merge { files, save } => merge(&files, &save),
+        SavedRequest::Compare {
+            before,
+            after,
+            fail_if_worse,
+            least,
+            json,
+            color,
+        } => compare_two(&before, &after, least, json, color)
+            .map(|is_worse| u8::from(is_worse && fail_if_worse)),
+        SavedRequest::Report { files, html } => report(&files, html.as_deref()),
     };
     done.unwrap_or_else(|line| complain(&line))
 }
@@ -97,4 +109,58 @@ fn merge(paths: &[PathBuf], to: &Path) -> Result<u8, String> {
         merged.report.job.targets.len()
     );
     written(said.and_then(|()| out.flush()), 0)
+}
+
+fn compare_two(
+    before: &Path,
+    after: &Path,
+    least: f64,
+    json: bool,
+    color: crate::args::output::Color,
+) -> Result<bool, String> {
+    let (a, b) = (open(before)?, open(after)?);
+    let comparison = compare::runs(&a, &b, least).map_err(|error| escape::line(&error.to_string()))?;
+    let names = [before, after].map(|path| path.to_string_lossy().into_owned());
+    let mut out = BufWriter::new(Box::new(io::stdout()) as Box<dyn Write + Send>);
+    let result = if json {
+        render::comparison::document(&mut out, &comparison, &names)
+    } else {
+        let style = render::style(color, io::stdout().is_terminal());
+        render::comparison::text(&mut out, style, &comparison, &names)
+    };
+    written(result.and_then(|()| out.flush()), 0)?;
+    Ok(comparison.verdict == compare::Verdict::Worse)
+}
+
+fn report(paths: &[PathBuf], html: Option<&Path>) -> Result<u8, String> {
+    if html.is_none() && io::stdout().is_terminal() {
+        return Err(
+            "a page is no text for a terminal: give --html FILE.html, or send standard output to a file"
+                .into(),
+        );
+    }
+    let runs = open_all(paths)?;
+    let names = paths.iter().map(|path| path.to_string_lossy().into_owned());
+    let pages: Vec<_> = runs
+        .iter()
+        .zip(names)
+        .map(|(saved, name)| page::Run::saved(saved, name))
+        .collect();
+    match html {
+        Some(path) => {
+            let aside = Aside::create(path);
+            aside
+                .and_then(|aside| page::write(aside, &pages))
+                .map_err(|error| format!("--html {}: cannot be written: {}", named(path), plain(&error)))?;
+            Ok(0)
+        }
+        None => {
+            let mut out = io::stdout().lock();
+            written(
+                out.write_all(page::html(&pages).as_bytes())
+                    .and_then(|()| out.flush()),
+                0,
+            )
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! The program as a person and a script meet it: what it refuses, how it ends, what it leaves on which stream.
 
 mod bandwidth;
+mod compare;
 mod endings;
 mod graph;
 mod hdr;
 mod latency;
+mod page;
 mod privileges;
 mod psping;
 mod refusals;

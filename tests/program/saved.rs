@@ -41,7 +41,7 @@ impl Place {
     }
 }
 
-fn save(place: &Place, name: &str, target: &str, more: &[&str]) -> String {
+pub(crate) fn save(place: &Place, name: &str, target: &str, more: &[&str]) -> String {
     let path = place.name(name);
     let mut args = vec!["tcp", target, "--save", &path, "-q"];
     args.extend(more);

@@ -60,6 +60,12 @@ pub(crate) enum Command {
     /// The sockets of this host: state, queues, retransmissions, process, and who holds stuck data up
     #[command(override_usage = "rping sockets [FLAGS] [HOST[:PORT]]", after_help = help::SOCKETS)]
     Sockets(SocketsArgs),
+    /// Compare two saved runs: better, worse or the same, and how sure that is
+    #[command(override_usage = "rping compare [FLAGS] BEFORE AFTER", after_help = help::COMPARE)]
+    Compare(CompareArgs),
+    /// A page with pictures of saved runs: one file that needs no network
+    #[command(override_usage = "rping report FILE… --html FILE.html", after_help = help::REPORT)]
+    Report(ReportArgs),
     /// The far end of every two-ended test: STAMP, and iperf3's protocol, for many clients at once
     #[command(override_usage = "rping server [FLAGS] [BIND[:PORT]]", after_help = help::SERVER)]
     Server(ServerArgs),
@@ -248,6 +254,54 @@ pub(crate) struct MergeArgs {
     /// Where the one run goes; an existing file is replaced
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(crate) save: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// A file that --save wrote
+    #[arg(value_name = "BEFORE")]
+    pub(crate) before: Option<PathBuf>,
+    /// Another, to be compared with it
+    #[arg(value_name = "AFTER")]
+    pub(crate) after: Option<PathBuf>,
+    /// Exit with 1 when the verdict is worse [default: 0 whatever the verdict]
+    #[arg(long)]
+    pub(crate) fail_if_worse: bool,
+    /// The least shift that matters, in percent of BEFORE: less is the same, however sure [default: 1]
+    #[arg(long, value_name = "PERCENT", value_parser = value::percent, allow_hyphen_values = true)]
+    pub(crate) least: Option<f64>,
+    /// Format on standard output: text or json [default: text]
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        hide_possible_values = true
+    )]
+    pub(crate) output: Option<DocumentWord>,
+    /// The same as -o json
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) json: bool,
+    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never [default: auto]
+    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true)]
+    pub(crate) color: Option<ColorWord>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
+    /// Files that --save wrote; several are laid over each other
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where the page goes; an existing file is replaced [default: standard output]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// Where there is one document, there are two formats.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+pub(crate) enum DocumentWord {
+    Text,
+    Json,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
@@ -499,6 +553,9 @@ pub(crate) struct ProbeArgs {
     /// Save the run, with its histograms and its course second by second, for rping show, compare, merge and report; an existing file is replaced
     #[arg(long, value_name = "FILE", allow_hyphen_values = true, help_heading = "Files")]
     pub(crate) save: Option<PathBuf>,
+    /// A page with pictures of the run, FILE.html: one file that needs no network; an existing file is replaced
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, help_heading = "Files")]
+    pub(crate) report: Option<PathBuf>,
     /// For HdrHistogram's tools: FILE.hgrm is the percentile distribution in ms, FILE.hlog an interval log, a line a second and target; an existing file is replaced
     #[arg(long, value_name = "FILE", allow_hyphen_values = true, help_heading = "Files")]
     pub(crate) hdr: Option<PathBuf>,

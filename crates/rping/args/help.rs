@@ -151,3 +151,17 @@ Examples:
   rping sockets fileserver                connections with that host
   rping sockets --stuck                   where does nothing move, and why
   rping sockets --stuck fileserver:445 --over 10s -o json";
+pub(crate) const COMPARE: &str = "\
+For each quantile: the shift, the interval that holds it with 95 % confidence, and the smallest shift that this much
+data could have shown. Probes that follow each other are alike, so stretches of the run are drawn, not probes.
+Exit code: 0 whatever the verdict; with --fail-if-worse 1 when it is worse; 2 where it cannot be done.
+
+Examples:
+  rping tcp host:443 -n 10000 -i 1ms -q --save before.rping
+  rping tcp host:443 -n 10000 -i 1ms -q --save after.rping
+  rping compare before.rping after.rping --fail-if-worse";
+
+pub(crate) const REPORT: &str = "\
+Examples:
+  rping report monday.rping > monday.html             one run
+  rping report mon.rping tue.rping --html both.html   two runs, one over the other";

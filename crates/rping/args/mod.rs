@@ -138,6 +138,8 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
     let (request, mut output) = match cli.command {
         Command::Show(args) => return saved::show(args).map(Invocation::Saved),
         Command::Merge(args) => return saved::merge(args).map(Invocation::Saved),
+        Command::Compare(args) => return saved::compare(args).map(Invocation::Saved),
+        Command::Report(args) => return saved::report(args).map(Invocation::Saved),
         Command::Server(args) => return server::parse(&args).map(Invocation::Server),
         Command::Sockets(args) => return evidence::sockets(args).map(Invocation::Sockets),
         Command::Psping { words } => return psping::parse(&words),
@@ -192,6 +194,7 @@ fn output(args: &ProbeArgs) -> Result<OutputOptions, Usage> {
         keep: Wanted {
             save: args.save.clone(),
             hdr: args.hdr.clone(),
+            report: args.report.clone(),
             command_line: Vec::new(),
         },
         graph: args.graph,

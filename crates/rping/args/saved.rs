@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::cli::{MergeArgs, ShowArgs};
+use super::cli::{CompareArgs, DocumentWord, MergeArgs, ReportArgs, ShowArgs};
 use super::output::{Color, Format, OutputOptions, Wanted};
 use super::{shown, Usage};
 use crate::assertion::Assertion;
@@ -27,7 +27,32 @@ pub enum SavedRequest {
         /// Where the one goes.
         save: PathBuf,
     },
+    /// Compare two.
+    Compare {
+        /// The first file.
+        before: PathBuf,
+        /// The second file.
+        after: PathBuf,
+        /// Exit with 1 when the verdict is worse.
+        fail_if_worse: bool,
+        /// The least shift that matters, a part of 1.
+        least: f64,
+        /// One JSON document instead of text.
+        json: bool,
+        /// Colours.
+        color: Color,
+    },
+    /// Make a page of one or more.
+    Report {
+        /// The files.
+        files: Vec<PathBuf>,
+        /// Where it goes; `None` is standard output.
+        html: Option<PathBuf>,
+    },
 }
+
+/// The least shift that matters without `--least`.
+const LEAST: f64 = 0.01;
 
 pub(super) fn show(args: ShowArgs) -> Result<SavedRequest, Usage> {
     let Some(file) = args.file else {
@@ -83,6 +108,34 @@ pub(super) fn merge(args: MergeArgs) -> Result<SavedRequest, Usage> {
     })
 }
 
+pub(super) fn compare(args: CompareArgs) -> Result<SavedRequest, Usage> {
+    let (Some(before), Some(after)) = (args.before, args.after) else {
+        return Err(Usage::new(
+            "say which two saved runs: rping compare BEFORE AFTER; try rping compare --help",
+        ));
+    };
+    Ok(SavedRequest::Compare {
+        before,
+        after,
+        fail_if_worse: args.fail_if_worse,
+        least: args.least.map_or(LEAST, |percent| percent / 100.0),
+        json: args.json || args.output == Some(DocumentWord::Json),
+        color: args.color.map(Color::from).unwrap_or_default(),
+    })
+}
+
+pub(super) fn report(args: ReportArgs) -> Result<SavedRequest, Usage> {
+    if args.files.is_empty() {
+        return Err(Usage::new(
+            "say which saved runs: rping report FILE… --html FILE.html; try rping report --help",
+        ));
+    }
+    Ok(SavedRequest::Report {
+        files: args.files,
+        html: args.html,
+    })
+}
+
 /// Judges the files that a run is to leave behind.
 pub(super) fn check(keep: &Wanted) -> Result<(), Usage> {
     if let Some(path) = &keep.hdr {
@@ -93,10 +146,14 @@ pub(super) fn check(keep: &Wanted) -> Result<(), Usage> {
             )));
         }
     }
-    let named: Vec<(&str, &Path)> = [("--save", &keep.save), ("--hdr", &keep.hdr)]
-        .into_iter()
-        .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
-        .collect();
+    let named: Vec<(&str, &Path)> = [
+        ("--save", &keep.save),
+        ("--hdr", &keep.hdr),
+        ("--report", &keep.report),
+    ]
+    .into_iter()
+    .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
+    .collect();
     for (at, (flag, path)) in named.iter().enumerate() {
         if path.as_os_str().is_empty() {
             return Err(Usage::new(format_args!("{flag} needs the name of a file")));

@@ -203,6 +203,10 @@ fn files_that_a_run_leaves_are_judged_before_anything_is_sent() {
         ("merge a --save b", "merge FILE FILE"),
         ("merge a b", "--save FILE"),
         ("show", "FILE"),
+        ("compare a", "BEFORE AFTER"),
+        ("compare a b --least 200", "percentage"),
+        ("report", "FILE"),
+        ("icmp h --save x --report x", "one file"),
         ("show a --hdr x.hlog", ".hgrm"),
     ] {
         let said = refused(line);

@@ -177,6 +177,15 @@ pub(crate) fn buckets(text: &str) -> Result<Buckets, String> {
     Ok(Buckets::Bounds(bounds))
 }
 
+/// A percentage from 0 to 100, with or without its sign.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let bare = text.strip_suffix('%').unwrap_or(text);
+    let percent: Option<f64> = is_decimal(bare).then(|| bare.parse().ok()).flatten();
+    percent
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .ok_or_else(|| "write a percentage from 0 to 100, such as 2 or 0.5".to_owned())
+}
+
 /// What one `--assert` asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Assertions(pub(crate) Vec<Assertion>);

@@ -136,7 +136,7 @@ pub(super) fn reasons(target: &TargetReport) -> impl Iterator<Item = (Reason, u3
 }
 
 /// What the run has to warn of: the request's notes, then the instrument's warnings, each once.
-pub(super) fn warnings(report: &Report) -> Vec<&str> {
+pub(crate) fn warnings(report: &Report) -> Vec<&str> {
     let mut all: Vec<&str> = Vec::new();
     for warning in report.job.notes.iter().chain(&report.instrument.warnings) {
         if !all.contains(&warning.as_str()) {

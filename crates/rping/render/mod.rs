@@ -15,6 +15,7 @@ use crate::report::{Epoch, Report};
 
 pub(crate) mod bandwidth;
 pub(crate) mod clock;
+pub(crate) mod comparison;
 mod course;
 mod csv;
 pub(crate) mod diagnosis;
@@ -40,7 +41,7 @@ pub(crate) mod sample;
 mod tests;
 
 pub(crate) use course::show;
-pub(crate) use figures::loss_with_syns;
+pub(crate) use figures::{loss_with_syns, warnings};
 
 /// How the run stands, for standard error, in the words of the format that was asked for.
 pub fn interim(format: Format, report: &Report) -> String {

@@ -7,9 +7,11 @@
 //! - [`Histogram`]: quantiles to three digits, and the HdrHistogram V2 form that other tools read;
 //! - [`Recorder`]: one stream of probes: the two above, jitter, delay variation, reordering and loss runs;
 //! - [`Sparse`]: a histogram in as much memory as it has bins, for the many short stretches of a run;
+//! - [`blocks`]: a stream cut into stretches that are drawn whole, for how sure a difference is;
 //! - [`buckets`]: the histogram as people read it, in equal widths or between bounds.
 #![forbid(unsafe_code)]
 
+pub mod blocks;
 pub mod buckets;
 mod histogram;
 mod loss;
