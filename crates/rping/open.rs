@@ -6,7 +6,7 @@ use std::time::Duration;
 use rping_engine::{Control, Probe, Sink};
 use rping_net::{Pacing, Waiter, Waker};
 
-use crate::job::{Carrier, Job, Kind, UdpProtocol};
+use crate::job::{Carrier, Job, Kind, Pace, Stop, UdpProtocol};
 use crate::report::Report;
 use crate::run::{Go, Opened, RunError};
 
@@ -80,6 +80,20 @@ fn probe_options(job: &Job, settings: &Settings, addresses: &[SocketAddr]) -> rp
     options
 }
 
+/// How many half-open probes to one target may be in flight on a path without loss: what a window holds, or a schedule sends
+/// within 10 ms.
+fn at_once(job: &Job) -> u32 {
+    let ahead = match job.pace {
+        Pace::WhenSettled => 1,
+        Pace::Window(window) => window.most,
+        Pace::Every(period) => (0.01 / period.as_secs_f64()) as u32 + 1,
+    };
+    match job.stop {
+        Stop::Count(n) => ahead.min(u32::try_from(n).unwrap_or(u32::MAX)),
+        _ => ahead,
+    }
+}
+
 /// Opens what the job needs and runs it.
 pub(crate) fn open<O: Opened, S: Sink, C: Control>(
     job: Job,
@@ -99,7 +113,8 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
         }
         Kind::Tcp if job.syn => {
             let options = probe_options(&job, settings, &addresses);
-            let probe = rping_tcp::SynProbe::open(&addresses, &options).map_err(OpenError::from)?;
+            let probe =
+                rping_tcp::SynProbe::open(&addresses, &options, at_once(&job)).map_err(OpenError::from)?;
             let pacing = probe.pacing();
             scout(job, probe, pacing, go)
         }

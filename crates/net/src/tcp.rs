@@ -149,8 +149,6 @@ impl Options {
 pub struct TcpInfo {
     /// The handshake is done.
     pub established: bool,
-    /// It is over: refused, or given up.
-    pub closed: bool,
     /// The round-trip time that the kernel measured, in whole microseconds; after a handshake alone it is the time
     /// from SYN to SYN-ACK. `None` before the first measurement, and meaningless when a SYN was sent again.
     pub rtt: Option<Duration>,
@@ -165,7 +163,6 @@ pub struct TcpInfo {
 /// What the kernel's TCP knows of the connection behind `socket`; `None` if it does not tell.
 pub fn info(socket: BorrowedFd<'_>) -> Option<TcpInfo> {
     const ESTABLISHED: u8 = 1;
-    const CLOSE: u8 = 7;
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: `info` and `length` are valid for writes, and `length` says the size of `info`.
@@ -185,7 +182,6 @@ pub fn info(socket: BorrowedFd<'_>) -> Option<TcpInfo> {
     let info = unsafe { info.assume_init() };
     Some(TcpInfo {
         established: info.tcpi_state == ESTABLISHED,
-        closed: info.tcpi_state == CLOSE,
         rtt: (info.tcpi_rtt > 0).then(|| Duration::from_micros(u64::from(info.tcpi_rtt))),
         retransmits: info.tcpi_total_retrans,
         congestion_window: u64::from(info.tcpi_snd_cwnd).saturating_mul(u64::from(info.tcpi_snd_mss)),

@@ -22,8 +22,13 @@ pub(crate) enum Failure {
     Nothing,
 }
 
-/// Reads off a connection's error queue and error what ended it.
-pub(crate) fn of_failed(connection: &Connection, to: SocketAddr, route: &RouteAsk<'_>) -> Failure {
+/// Reads off a connection's error queue and error what ended it; `known` is the error where it has been taken already.
+pub(crate) fn of_failed(
+    connection: &Connection,
+    to: SocketAddr,
+    route: &RouteAsk<'_>,
+    known: Option<i32>,
+) -> Failure {
     if let Some(error) = connection.queued_error(to) {
         return match of_icmp(&error) {
             Failure::NotSent(refusal)
@@ -37,7 +42,7 @@ pub(crate) fn of_failed(connection: &Connection, to: SocketAddr, route: &RouteAs
             failure => failure,
         };
     }
-    match connection.take_error().ok().flatten() {
+    match known.or_else(|| connection.take_error().ok().flatten()) {
         // RFC 9293 section 3.10.7.3: only a reset refuses in SYN-SENT. It comes from the target's address.
         Some(errno @ libc::ECONNREFUSED) => Failure::Rejected(Refusal {
             from: Some(Origin::Ip(to.ip())),

@@ -124,13 +124,12 @@ impl TcpProbe {
         }
         let place = self.free.pop().unwrap_or(self.flights.len() as u32);
         // On a short path the answer is there when the call returns, and to watch for it costs more than to ask.
-        let ready = connection
-            .info()
-            .filter(|info| info.established || info.closed)
-            .map(|info| Ready {
-                key: place.into(),
-                failed: info.closed,
-            });
+        let error = connection.take_error().ok().flatten();
+        let is_done = error.is_some() || connection.info().is_some_and(|info| info.established);
+        let ready = is_done.then_some(Ready {
+            key: place.into(),
+            failed: error.is_some(),
+        });
         if ready.is_none() && self.watch.add(&connection, u64::from(place)).is_err() {
             // The host's limit of watches. Nobody would learn of the outcome.
             self.gate.settled(host, false);
@@ -151,7 +150,7 @@ impl TcpProbe {
         self.first_left.get_or_insert(at);
         if let Some(ready) = ready {
             let now = self.clock.now();
-            let arrival = self.settle(ready, now);
+            let arrival = self.settle(ready, error, now);
             self.early.extend(arrival);
         }
         Left::At(Stamp::user(at))
@@ -188,13 +187,13 @@ impl TcpProbe {
         Some(flight)
     }
 
-    fn settle(&mut self, ready: Ready, now: Timestamp) -> Option<Arrival> {
+    fn settle(&mut self, ready: Ready, error: Option<i32>, now: Timestamp) -> Option<Arrival> {
         let place = u32::try_from(ready.key).ok()?;
         let flight = self.flights.get(place as usize)?.as_ref()?;
         let (to, host) = *self.targets.get(flight.target.index())?;
         let (target, seq) = (flight.target, SeqRef::Full(flight.seq));
         let failure = if ready.failed {
-            blame::of_failed(&flight.connection, to, &route_ask(&self.options))
+            blame::of_failed(&flight.connection, to, &route_ask(&self.options), error)
         } else {
             Failure::Established
         };
@@ -305,7 +304,7 @@ impl Probe for TcpProbe {
                 .ready(&mut ready)
                 .map_err(rping_net::Error::os("look at the connects"))?;
             let now = self.clock.now();
-            arrived.extend(ready.iter().filter_map(|ready| self.settle(*ready, now)));
+            arrived.extend(ready.iter().filter_map(|ready| self.settle(*ready, None, now)));
             self.ready = ready;
             if found < self.watch.batch() {
                 return Ok(Drained::All);

@@ -86,12 +86,14 @@ pub struct SynProbe {
 }
 
 impl SynProbe {
-    /// Opens the sockets for these targets and reserves local ports: the one that the source names, else up to sixteen.
+    /// Opens the sockets for these targets and reserves local ports: the one that the source names, else so many that the
+    /// `at_once` probes to one target that may be in flight have one each, up to 1024. A SYN from a port whose last one the other
+    /// side still holds half-open gets no answer.
     ///
     /// # Errors
     /// [`rping_net::Error::NoRawPermission`] without the capability; where no local port can be had; and whatever else
     /// keeps a socket from being made as asked.
-    pub fn open(targets: &[SocketAddr], options: &ProbeOptions) -> Result<SynProbe, Error> {
+    pub fn open(targets: &[SocketAddr], options: &ProbeOptions, at_once: u32) -> Result<SynProbe, Error> {
         let net = rping_net::Options {
             payload: 128,
             ..options.net.clone()
@@ -104,7 +106,10 @@ impl SynProbe {
         };
         Datagram::tcp_raw(false, any, &rping_net::Options::default())?;
         let port = net.source.map(|source| source.port()).filter(|&port| port != 0);
-        let reserved = Reserved::take(sources.distinct(), port)?;
+        // Half of them are another socket's, and of those half again where there is a lane.
+        let wanted =
+            u16::try_from(at_once.saturating_mul(if options.link { 4 } else { 2 })).unwrap_or(u16::MAX);
+        let reserved = Reserved::take(sources.distinct(), port, wanted.max(16))?;
         let keeper = StampKeeper::start()?;
         let random = RandomState::new();
         let key = u128::from(random.hash_one(1u8)) << 64 | u128::from(random.hash_one(2u8));

@@ -8,8 +8,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::open::Ports;
 use crate::{Error, Result};
 
-/// How many ports are taken where there are as many in a row.
-const MOST: u16 = 16;
+/// How many ports are taken at most.
+const MOST: u16 = 1024;
 /// How many rows are tried before fewer will do.
 const TRIES: usize = 8;
 
@@ -22,11 +22,12 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// Takes `port`, or as many in a row as can be had, up to sixteen, on each of these addresses of this host.
+    /// Takes `port`, or as many in a row as can be had, up to `wanted` (rounded up to a power of two, at most 1024), on each of
+    /// these addresses of this host.
     ///
     /// # Errors
     /// `EADDRINUSE` where `port` is somebody else's, or where no port is free at all.
-    pub fn take(addresses: &[IpAddr], port: Option<u16>) -> Result<Reserved> {
+    pub fn take(addresses: &[IpAddr], port: Option<u16>, wanted: u16) -> Result<Reserved> {
         let fail = Error::os("reserve a local TCP port");
         if let Some(port) = port {
             let ports = Ports { base: port, free: 0 };
@@ -36,7 +37,7 @@ impl Reserved {
             };
         }
         let mut error = io::Error::from_raw_os_error(libc::EADDRINUSE);
-        let mut wide = MOST;
+        let mut wide = wanted.clamp(1, MOST).next_power_of_two();
         while wide > 0 {
             for _ in 0..TRIES {
                 // The kernel names a free port; those around it may be free, too.
@@ -98,15 +99,15 @@ mod tests {
     #[test]
     fn reserved_ports_are_nobody_elses_until_they_are_given_back() {
         let here: IpAddr = "127.0.0.1".parse().unwrap();
-        let reserved = Reserved::take(&[here], None).unwrap();
+        let reserved = Reserved::take(&[here], None, 16).unwrap();
         let ports = reserved.ports();
         for port in ports.base..=ports.base | ports.free {
             assert!(TcpListener::bind((here, port)).is_err(), "{port}");
-            let twice = Reserved::take(&[here], Some(port)).expect_err("taken");
+            let twice = Reserved::take(&[here], Some(port), 1).expect_err("taken");
             assert_eq!(twice.errno(), Some(libc::EADDRINUSE));
         }
         drop(reserved);
-        let again = Reserved::take(&[here], Some(ports.base)).unwrap();
+        let again = Reserved::take(&[here], Some(ports.base), 1).unwrap();
         assert_eq!(
             again.ports(),
             Ports {
