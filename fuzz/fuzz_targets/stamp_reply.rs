@@ -2,9 +2,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rping_wire::stamp::{ReflectorPacket, SHORTEST_ANSWER};
+use rping_wire::stamp::auth::Key;
+use rping_wire::stamp::{tlv, ReflectorPacket, SHORTEST_ANSWER};
 
 fuzz_target!(|bytes: &[u8]| {
+    tlv::class_seen(bytes);
+    if let Some(key) = Key::new(&[7; 16]) {
+        assert!(ReflectorPacket::open(&key, bytes).is_err(), "a guessed HMAC");
+    }
     let parsed = ReflectorPacket::parse(bytes);
     assert_eq!(parsed.is_ok(), bytes.len() >= SHORTEST_ANSWER);
     if let Ok(p) = parsed {

@@ -1,9 +1,11 @@
-//! Any bytes at a STAMP reflector: no answer is longer than its request, and no answer is answered.
+//! Any bytes at a STAMP reflector, in either mode: no answer is longer than its request, and no answer is answered.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use rping_wire::stamp::auth::{reflect_sealed, set_sent_sealed, Key, AUTH_LEN};
 use rping_wire::stamp::{
-    is_sender_packet, reflect, ErrorEstimate, NtpTimestamp, Reflection, ReflectorPacket,
+    is_sender_packet, reflect, reflect_any, tlv, ErrorEstimate, NtpTimestamp, Reflection, ReflectorPacket,
+    SenderPacket, BASE_LEN,
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -22,5 +24,21 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(ReflectorPacket::parse(&answer).is_ok());
         }
         Err(_) => assert!(!is_sender_packet(bytes)),
+    }
+    if let Ok(n) = reflect_any(bytes, &with, &mut answer) {
+        assert_eq!(n, bytes.len());
+        assert!(!is_sender_packet(&answer));
+        if let Some(tail) = answer.get_mut(BASE_LEN..) {
+            tlv::answer(tail, 0xff);
+            tlv::class_seen(tail);
+        }
+    }
+    let Some(key) = Key::new(&[7; 16]) else { return };
+    assert!(SenderPacket::open(&key, bytes).is_err(), "a guessed HMAC");
+    if let Ok(sender) = SenderPacket::read_sealed(bytes) {
+        let written = reflect_sealed(bytes, &sender, &with, &mut answer);
+        assert_eq!(written, Ok(bytes.len()));
+        set_sent_sealed(&mut answer, NtpTimestamp(1), &key);
+        assert!(bytes.len() >= AUTH_LEN && ReflectorPacket::open(&key, &answer).is_ok());
     }
 });

@@ -13,7 +13,7 @@ use rping_wire::latency::begins_hello;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::answers::Service;
 use crate::claims::Claims;
@@ -124,6 +124,7 @@ pub(crate) struct Shared {
     finished: AtomicU64,
     pub(crate) refused: AtomicU64,
     stop: Notify,
+    freed: Notify,
 }
 
 /// Watches and stops a running server from another thread.
@@ -239,6 +240,7 @@ impl Server {
             finished: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             stop: Notify::new(),
+            freed: Notify::new(),
         };
         Ok(Server {
             reflectors,
@@ -369,10 +371,17 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         match accepted {
             Ok((stream, from)) => {
                 let shared = Arc::clone(&shared);
-                tokio::spawn(async move { greet(stream, from, port, shared).await });
+                tokio::spawn(async move {
+                    let ends = Arc::clone(&shared);
+                    greet(stream, from, port, shared).await;
+                    ends.freed.notify_one();
+                });
             }
-            // Without descriptors the connection stays in the backlog; asking again at once would spin.
-            Err(error) if rping_net::stream::is_exhaustion(&error) => sleep(REST).await,
+            // Without descriptors the connection stays in the backlog; asking again at once would spin. One that ends
+            // makes room.
+            Err(error) if rping_net::stream::is_exhaustion(&error) => {
+                let _ = timeout(REST, shared.freed.notified()).await;
+            }
             // The connection ended before it was taken.
             Err(_) => {}
         }
