@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use rping_evidence::capture::{Carries, Recorder, Selection, Settings};
 
 use crate::args::output::Pcap;
+use crate::files::Aside;
 use crate::job::{Carrier, Job, Kind};
 use crate::render::escape;
 
@@ -51,10 +52,13 @@ impl Capture {
         comment: String,
     ) -> Result<Capture, String> {
         let file = format!("--pcap {}", pcap.file.display());
-        let out = File::create(&pcap.file).map_err(|error| {
+        let unwritable = |error: std::io::Error| {
             let why = crate::args::plain(&error);
             escape::line(&format!("{file}: cannot be written: {why}"))
-        })?;
+        };
+        // It takes its name when something is captured: an empty file would say that nothing was sent.
+        let mut aside = Aside::create(&pcap.file).map_err(unwritable)?;
+        let out = aside.file().try_clone().map_err(unwritable)?;
         let settings = Settings {
             selection: Selection::new(carries, targets),
             out: BufWriter::with_capacity(1 << 18, out),
@@ -63,11 +67,9 @@ impl Capture {
             limit: pcap.limit,
             ring: false,
         };
-        let recorder = Recorder::start(settings).map_err(|error| {
-            // Nothing was captured: an empty file would say that nothing was sent.
-            let _ = std::fs::remove_file(&pcap.file);
-            escape::line(&format!("{file}: {error}"))
-        })?;
+        let recorder =
+            Recorder::start(settings).map_err(|error| escape::line(&format!("{file}: {error}")))?;
+        aside.settle().map_err(unwritable)?;
         Ok(Capture {
             recorder,
             file: escape::line(&file),
