@@ -39,6 +39,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Invocation::Bandwidth(request)) => crate::bandwidth::run(request),
         Ok(Invocation::Saved(request)) => crate::show::run(request),
         Ok(Invocation::Diagnose(request)) => crate::diagnose::run(&request),
+        Ok(Invocation::Trace(request)) => crate::trace::run(&request),
         Ok(Invocation::Sockets(request)) => crate::sockets::run(&request),
         Ok(Invocation::Server(server)) => crate::server::run(&server),
         Err(usage) => complain(&usage.to_string()),

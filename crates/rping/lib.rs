@@ -49,6 +49,7 @@ mod show;
 mod signals;
 mod sockets;
 pub mod targets;
+mod trace;
 mod warnings;
 
 pub use rping_diagnose as diagnosis;

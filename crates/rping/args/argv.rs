@@ -8,7 +8,7 @@ use super::value;
 use crate::targets::Spec;
 
 /// Commands of later versions. Until then the words are kept free, so that no script changes its meaning.
-const RESERVED: [&str; 2] = ["bundle", "trace"];
+const RESERVED: [&str; 1] = ["bundle"];
 
 /// What is to be done with the words.
 #[derive(PartialEq, Eq, Debug)]

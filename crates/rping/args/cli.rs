@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::bandwidth::BandwidthArgs;
 use super::diagnose::DiagnoseArgs;
-use super::evidence::{PcapArgs, SocketsArgs};
+use super::evidence::{PcapArgs, SocketsArgs, TraceArgs};
 use super::latency::{LatencyArgs, WaitWord};
 use super::output::{Buckets, Color, Format};
 use super::source::{Family, Source};
@@ -66,6 +66,9 @@ pub(crate) enum Command {
     /// A page with pictures of saved runs: one file that needs no network
     #[command(override_usage = "rping report FILE… --html FILE.html", after_help = help::REPORT)]
     Report(ReportArgs),
+    /// Two captures of the same traffic: what left one side and never arrived at the other, and what was changed
+    #[command(override_usage = "rping trace [FLAGS] A.pcapng B.pcapng", after_help = help::TRACE)]
+    Trace(TraceArgs),
     /// The far end of every two-ended test: STAMP, and iperf3's protocol, for many clients at once
     #[command(override_usage = "rping server [FLAGS] [BIND[:PORT]]", after_help = help::SERVER)]
     Server(ServerArgs),

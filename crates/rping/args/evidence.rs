@@ -119,6 +119,41 @@ pub struct SocketsRequest {
     pub color: Color,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct TraceArgs {
+    /// A capture taken at one place: pcap or pcapng, of rping --pcap, tcpdump, Wireshark
+    #[arg(value_name = "A", required = true)]
+    a: std::path::PathBuf,
+    /// A capture of the same traffic, taken at another place
+    #[arg(value_name = "B", required = true)]
+    b: std::path::PathBuf,
+    #[command(flatten)]
+    show: ShowArgs,
+}
+
+/// What `rping trace` was asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TraceRequest {
+    /// One capture.
+    pub a: std::path::PathBuf,
+    /// The other.
+    pub b: std::path::PathBuf,
+    /// The format.
+    pub format: Format,
+    /// Colours.
+    pub color: Color,
+}
+
+/// Reads what was typed.
+pub(super) fn trace(args: TraceArgs) -> TraceRequest {
+    TraceRequest {
+        format: args.show.format(),
+        color: args.show.color(),
+        a: args.a,
+        b: args.b,
+    }
+}
+
 /// The time between two looks: a retransmission timer has run out at least once by then on most paths.
 const OVER: Duration = Duration::from_secs(2);
 const HOUR: Duration = Duration::from_secs(3600);

@@ -165,3 +165,13 @@ pub(crate) const REPORT: &str = "\
 Examples:
   rping report monday.rping > monday.html             one run
   rping report mon.rping tue.rping --html both.html   two runs, one over the other";
+
+pub(crate) const TRACE: &str = "\
+Packets are told apart by what no router and no address translator changes, never by time: the clocks need not agree.
+TCP is compared by sequence numbers where offload cut it otherwise. Exit code: 0 nothing was lost, 1 something was, or
+nothing can be compared.
+
+Examples:
+  rping tcp host:445 -n 100 --pcap here.pcapng
+  tcpdump -i eth0 -w there.pcap           meanwhile, on the other host
+  rping trace here.pcapng there.pcap";

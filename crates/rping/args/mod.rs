@@ -28,7 +28,7 @@ use clap::FromArgMatches;
 pub use bandwidth::{BandwidthRequest, Plan, Show, Warmup};
 pub use cli::command;
 pub use diagnose::DiagnoseRequest;
-pub use evidence::SocketsRequest;
+pub use evidence::{SocketsRequest, TraceRequest};
 pub use output::OutputOptions;
 pub(crate) use psping::BANNER as PSPING_BANNER;
 pub use request::{List, Request};
@@ -65,6 +65,8 @@ pub enum Invocation {
     Diagnose(DiagnoseRequest),
     /// The sockets of this host.
     Sockets(SocketsRequest),
+    /// Two captures of the same traffic.
+    Trace(TraceRequest),
     /// The far end of two-ended tests.
     Server(ServerArgs),
     /// Help, the version, completions or a manual page, for standard output; exit code 0.
@@ -141,6 +143,7 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         Command::Compare(args) => return saved::compare(args).map(Invocation::Saved),
         Command::Report(args) => return saved::report(args).map(Invocation::Saved),
         Command::Server(args) => return server::parse(&args).map(Invocation::Server),
+        Command::Trace(args) => return Ok(Invocation::Trace(evidence::trace(args))),
         Command::Sockets(args) => return evidence::sockets(args).map(Invocation::Sockets),
         Command::Psping { words } => return psping::parse(&words),
         Command::Completions { shell } => return Ok(Invocation::Print(pages::completions(shell))),

@@ -32,6 +32,7 @@ mod psping;
 pub(crate) mod sockets;
 mod style;
 mod text;
+pub(crate) mod trace;
 pub mod units;
 pub mod words;
 
