@@ -35,10 +35,11 @@ pub fn greetings(bytes: &[u8]) {
     }
 }
 
-/// Reads any text as this host's files about names.
+/// Reads any text as this host's files about names, and its table of sockets.
 pub fn name_files(text: &str) {
     let _ = (in_hosts(text, "a"), order(text));
     let _ = Resolv::parse(text).candidates("a.b");
+    crate::gather::ports::read_all(text);
 }
 
 /// Reads any bytes as a frame of the flow that is watched.

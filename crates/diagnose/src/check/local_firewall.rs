@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use rping_engine::Reason;
+use rping_net::netlink::nftables::Ruleset;
 
+use super::rules::{describe, judge, Packet, Ruled};
 use super::{connect_blame, echo_blame, icmp_words, skipped, Blame, Check, Judged};
 use crate::finding::{Finding, Layer, Outcome, Seen};
 use crate::gather::connects::Tried;
@@ -19,7 +21,10 @@ impl Check for LocalFirewall {
 
     fn judge(&self, facts: &Facts) -> Judged {
         if facts.subject.is_none() || facts.way.as_ref().is_none_or(|way| way.usable().is_none()) {
-            return skipped(self.name(), "nothing would leave this host anyway");
+            return skipped(
+                self.name(),
+                "no way to the target, so nothing would leave this host anyway",
+            );
         }
         let mut finding = Finding::new(self.name(), Outcome::Pass);
         let mut seen = Vec::new();
@@ -106,10 +111,17 @@ impl Check for LocalFirewall {
                 seen.push(Seen::Errno);
             }
         }
-        let rules = facts.firewall.judge();
+        let rules = read_rules(facts);
         finding.evidence.extend(rules.lines);
-        if let (Some(_), Some(_)) = (what, &rules.culprit) {
-            seen.push(Seen::Rule);
+        if let Some(culprit) = &rules.culprit {
+            let is_silent = matches!(facts.connect, Tried::Silent { .. });
+            if what.is_none() && culprit.convicts && is_silent && !is_watched {
+                what = Some("drops");
+                seen.push(Seen::Answer);
+            }
+            if what.is_some() {
+                seen.push(Seen::Rule);
+            }
         }
         if is_watched && facts.port.is_some() && wire.syn_out > 0 && what.is_none() {
             finding.evidence.push(format!(
@@ -144,7 +156,7 @@ impl Check for LocalFirewall {
         finding.result = Outcome::Fail;
         let named = rules
             .culprit
-            .map(|rule| format!(": {rule}"))
+            .map(|culprit| format!(": {}.", culprit.by))
             .unwrap_or_else(|| ".".to_owned());
         let summary = format!("This host's own firewall {what} the packets{named}");
         let finding = finding
@@ -156,4 +168,107 @@ impl Check for LocalFirewall {
     fn took(&self, facts: &Facts) -> Duration {
         facts.took.firewall
     }
+}
+
+/// The rule that would decide, as far as the rules say.
+struct Culprit {
+    by: String,
+    /// Surely, or its counter rose while the probes ran.
+    convicts: bool,
+}
+
+#[derive(Default)]
+struct Rules {
+    lines: Vec<String>,
+    culprit: Option<Culprit>,
+}
+
+fn read_rules(facts: &Facts) -> Rules {
+    let mut found = Rules::default();
+    if !facts.firewall.legacy.is_empty() {
+        found.lines.push(format!(
+            "tables of the older iptables are there and not read: {}",
+            super::words::list(&facts.firewall.legacy)
+        ));
+    }
+    let before = match &facts.firewall.before {
+        Some(Ok(before)) => before,
+        Some(Err(why)) => {
+            found
+                .lines
+                .push(format!("the packet filter's rules were not read: {why}"));
+            return found;
+        }
+        None => return found,
+    };
+    found.lines.push(format!(
+        "nftables: {} in {} read",
+        super::words::count(before.rules.len(), "rule", "rules"),
+        super::words::count(before.chains.len(), "chain", "chains")
+    ));
+    for leaves in [true, false] {
+        let Some(packet) = packet(facts, leaves) else {
+            continue;
+        };
+        let Ruled::Taken { by, surely, rejects } = judge(before, &packet) else {
+            continue;
+        };
+        let rise = facts
+            .firewall
+            .after
+            .as_ref()
+            .map_or(0, |after| rise(before, after, &by));
+        let (way, would) = match (leaves, rejects) {
+            (true, true) => ("on the way out", "rejected"),
+            (true, false) => ("on the way out", "dropped"),
+            (false, true) => ("on the way back", "rejected"),
+            (false, false) => ("on the way back", "dropped"),
+        };
+        let certainty = if surely { "are" } else { "may be" };
+        let counted = match rise {
+            0 => String::new(),
+            n => format!("; its counter rose by {n}"),
+        };
+        found.lines.push(format!(
+            "by the rules, packets {way} {certainty} {would} by {by}{counted}"
+        ));
+        let convicts = surely || rise > 0;
+        if convicts || found.culprit.is_none() {
+            found.culprit = Some(Culprit { by, convicts });
+        }
+        if convicts {
+            break;
+        }
+    }
+    found
+}
+
+/// The flow's first packet, or the answer to it.
+fn packet(facts: &Facts, leaves: bool) -> Option<Packet> {
+    let to = facts.subject?;
+    let way = facts.way.as_ref()?;
+    let (source, destination) = match leaves {
+        true => (way.source, Some(to.ip())),
+        false => (Some(to.ip()), way.source),
+    };
+    Some(Packet {
+        leaves,
+        source,
+        destination,
+        port: facts.port,
+        interface: way
+            .egress
+            .as_ref()
+            .map(|egress| (egress.name.clone(), egress.index)),
+        v6: to.is_ipv6(),
+    })
+}
+
+/// How much the counter of the rule that is described so rose.
+fn rise(before: &Ruleset, after: &Ruleset, by: &str) -> u64 {
+    let of = |rules: &Ruleset| {
+        let rule = rules.rules.iter().find(|rule| describe(rule) == by);
+        rule.and_then(|rule| rule.packets()).unwrap_or(0)
+    };
+    of(after).saturating_sub(of(before))
 }

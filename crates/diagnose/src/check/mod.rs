@@ -15,6 +15,7 @@ mod own;
 mod path;
 mod port;
 mod route;
+mod rules;
 pub(crate) mod words;
 
 use std::net::IpAddr;

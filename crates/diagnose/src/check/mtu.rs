@@ -130,8 +130,11 @@ fn black_hole(
     } else {
         "Connections are made and then hang as soon as much data flows."
     };
-    let summary =
-        format!("A path MTU black hole: packets above {passes} bytes vanish and nobody says so. {effect}");
+    let size = match lost - passes {
+        0 | 1 => format!("packets above {passes} bytes vanish"),
+        _ => format!("packets of {lost} bytes vanish, such of {passes} get through"),
+    };
+    let summary = format!("A path MTU black hole: {size}, and nobody says so. {effect}");
     let judged = Judged::fault(finding, Layer::Mtu, seen, summary).whatever_works();
     if spared {
         judged.ambiguous()

@@ -171,7 +171,10 @@ fn closed(mut finding: Finding, facts: &Facts, port: u16) -> Judged {
     };
     let own = facts.way.as_ref().is_some_and(|way| way.is_own);
     if own {
-        let elsewhere = facts.ports.listening_elsewhere(port);
+        let elsewhere = facts
+            .subject
+            .map(|to| facts.ports.listening_elsewhere(to))
+            .unwrap_or_default();
         if !elsewhere.is_empty() {
             seen.push(Seen::Table);
             finding.evidence.push(format!(
@@ -282,7 +285,7 @@ fn silent(mut finding: Finding, facts: &Facts, port: u16, resent: u32) -> Judged
     if others_answer {
         seen.push(Seen::SecondAnswer);
     }
-    if let Some(full) = own.then(|| facts.ports.full_queue(port)).flatten() {
+    if let Some(full) = own.then(|| facts.ports.waiting(facts.subject?)).flatten() {
         seen.push(Seen::Table);
         finding.evidence.push(full);
     }
