@@ -213,7 +213,9 @@ fn parse_host(text: &str) -> Result<Host, String> {
         return parse_block(address, prefix);
     }
     if let Some((first, last)) = text.split_once('-') {
-        if first.contains(':') || looks_numeric(first) && first.contains('.') {
+        // The name of an interface may hold a hyphen: fe80::1%br-lan is one address.
+        let is_zone = first.contains('%') && !last.contains([':', '.']);
+        if !is_zone && (first.contains(':') || looks_numeric(first) && first.contains('.')) {
             return parse_range(first, last);
         }
     }

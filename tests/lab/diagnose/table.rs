@@ -181,6 +181,8 @@ pub(super) const CASES: &[Case] = &[
         let lab = Lab::routed();
         let keep: Keep = vec![serve(&lab.server), Box::new(lab.server.clone())];
         let (router, server) = (lab.router, lab.server);
+        // Two kinds of probe are refused within a second: a router that limits its refusals answers one of them.
+        router.sysctl("net.ipv4.icmp_ratelimit", "0");
         Place::new(&lab.client, "203.0.113.1:445", keep, move || {
             server.ip("addr add 203.0.113.1/32 dev lo");
             router.ip("route add 203.0.113.0/24 via 10.77.2.1");

@@ -191,6 +191,9 @@ fn what_looks_like_an_address_is_never_looked_up_as_a_name() {
 
 #[test]
 fn a_zone_belongs_to_a_link_local_address() {
+    // Interfaces have hyphens in their names.
+    assert!(Spec::parse("fe80::1%br-lan").is_ok());
+    assert!(Spec::parse("fe80::1%eth0-fe80::9%eth0").is_err_and(|why| why.contains("a range has no zone")));
     for text in [
         "2001:db8::1%eth0",
         "fe80::1%",
