@@ -340,7 +340,11 @@ fn every_mode(port: u16, is_theirs: bool, ready: impl Fn()) {
             if parameters.protocol == Protocol::Udp {
                 // A busy machine's sockets overflow; what was not received is then lost, by iperf3's own count too.
                 let lost = u64::try_from(received.lost).unwrap();
-                assert_eq!(received.received + lost, received.packets, "{parameters:?} {side:#?}");
+                assert_eq!(
+                    received.received + lost,
+                    received.packets,
+                    "{parameters:?} {side:#?}"
+                );
                 assert!(
                     sent.packets >= received.packets && received.packets > 500,
                     "{side:#?}"

@@ -276,8 +276,8 @@ fn arguments_that_are_no_text_are_refused() {
 
 #[test]
 fn commands_of_later_versions_are_said_to_be_missing() {
-    assert!(refused("trace h").contains("not in this version"));
-    assert_eq!(job("-- trace").targets[0].label(), "trace");
+    assert!(refused("bundle h").contains("not in this version"));
+    assert_eq!(job("-- bundle").targets[0].label(), "bundle");
     assert_eq!(job("-- latency").targets[0].label(), "latency");
 }
 
