@@ -133,7 +133,7 @@ pub(super) fn lines(directions: &Directions) -> String {
         let why = match directions.memory {
             Memory::Stateless => "the reflector copies our numbers, which tells no direction",
             Memory::Unknown => "nothing shows whether the reflector counts by itself",
-            Memory::Stateful => "no later packet places them, or they were answered too late",
+            Memory::Stateful => "nothing in its numbers places them, or they were answered too late",
         };
         let _ = writeln!(text, "unattributed: {unattributed} lost; {why}");
     }

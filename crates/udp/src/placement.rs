@@ -6,8 +6,10 @@
 //! made on the way there, the same number twice is one made on the way back.
 //!
 //! Only what lies before some later packet can be told so; and a reflector that copies the sender's numbers tells nothing.
+//! Where the way there makes copies, a missing number beside a lost probe may be a copy's: that probe is placed on neither way.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
 
 /// Pairs that are kept before they are gone through, for one target alone; many targets share.
 const PAIRS: usize = 16_384;
@@ -15,7 +17,7 @@ const PAIRS: usize = 16_384;
 const PAIRS_LEAST: usize = 64;
 /// Lost probes and gaps that are kept before the older ones are settled.
 const KEPT: usize = 32_768;
-/// How far a lost probe may lie from a missing number, where nothing was seen to overtake anything.
+/// How far a lost probe may lie from a missing number at least, where packets overtake each other.
 const NEAR: u64 = 16;
 
 /// What one answer says: the probe's number and the reflector's.
@@ -106,9 +108,36 @@ pub(crate) struct Placement {
     forward: Placed,
     reverse: Placed,
     unplaced: u64,
+    /// Missing numbers that are no lost probe's, and those of them that are surely copies'.
     leftover: u64,
+    copies: u64,
     /// How many probes later than its place one arrived there at most.
     displaced: u64,
+}
+
+/// Which of the lost probes, ascending, may own a missing number: as many as at all can, each number having one owner.
+fn owners(lost: &[u64], mut gaps: Vec<Gap>, reach: u64) -> Vec<bool> {
+    let from = |gap: &Gap| gap.after.map_or(0, |after| (after + 1).saturating_sub(reach));
+    gaps.retain(|gap| gap.missing > 0);
+    gaps.sort_by_key(from);
+    let mut coming = gaps.into_iter().peekable();
+    // By where they end: whoever ends first is used first.
+    let mut near: BinaryHeap<Reverse<(u64, u64)>> = BinaryHeap::new();
+    let mut owns = |probe: u64| {
+        while let Some(gap) = coming.next_if(|gap| from(gap) <= probe) {
+            near.push(Reverse((gap.before.saturating_add(reach), gap.missing)));
+        }
+        while let Some(Reverse((end, missing))) = near.pop() {
+            if end > probe {
+                if missing > 1 {
+                    near.push(Reverse((end, missing - 1)));
+                }
+                return true;
+            }
+        }
+        false
+    };
+    lost.iter().map(|&probe| owns(probe)).collect()
 }
 
 fn widen(low: u32, near: Option<u64>) -> u64 {
@@ -147,6 +176,7 @@ impl Placement {
             reverse: Placed::default(),
             unplaced: 0,
             leftover: 0,
+            copies: 0,
             displaced: 0,
         }
     }
@@ -163,14 +193,11 @@ impl Placement {
 
     /// A probe met with silence.
     pub(crate) fn lost(&mut self, probe: u64) {
-        if probe < self.warmup {
-            return;
-        }
         let at = self.lost.partition_point(|&other| other < probe);
         self.lost.insert(at, probe);
         if self.lost.len() + self.gaps.len() > KEPT {
             self.go_through(self.room / 2);
-            self.settle();
+            self.settle(false);
         }
     }
 
@@ -335,8 +362,8 @@ impl Placement {
         }
     }
 
-    /// Places the lost probes that lie before what was gone through.
-    fn settle(&mut self) {
+    /// Places the lost probes that lie before what was gone through; at the end, `is_over`, all of them were told.
+    fn settle(&mut self, is_over: bool) {
         let reached = self.reached;
         let end = self.lost.partition_point(|&probe| Some(probe) < reached);
         let lost: Vec<u64> = self.lost.drain(..end).collect();
@@ -346,37 +373,48 @@ impl Placement {
             for (&probe, open) in lost.iter().zip(&mut open) {
                 if *open && Some(probe) > after && probe < before {
                     *open = false;
-                    self.unplaced += 1;
+                    self.unplaced += u64::from(probe >= self.warmup);
                 }
             }
         }
         self.settle_closing(&lost, &mut open, &mut gaps);
-        // First those that lie between their neighbours, then, where packets overtook each other, those near by. Where
-        // nothing was seen to be doubled every missing number is some lost probe's.
-        let far = match self.forward.duplicates {
-            0 => (2 * self.displaced).max(NEAR),
-            _ => self.displaced,
+        // A probe that was overtaken has its number beyond its neighbours'. Where nothing was seen to be doubled every
+        // missing number is some lost probe's, however far it was held back.
+        let is_doubled = self.forward.duplicates > 0;
+        let reach = match (is_doubled, self.displaced) {
+            (true, 0) => 0,
+            (_, displaced) => (2 * displaced).max(NEAR),
         };
-        for reach in [0, far] {
-            for gap in &mut gaps {
-                let from = gap.after.map_or(0, |after| (after + 1).saturating_sub(reach));
-                let to = gap.before.saturating_add(reach);
-                let start = lost.partition_point(|&probe| probe < from);
-                let stop = lost.partition_point(|&probe| probe < to);
-                for open in open.get_mut(start..stop).unwrap_or_default() {
-                    if gap.missing == 0 {
-                        break;
-                    }
-                    if std::mem::take(open) {
-                        gap.missing -= 1;
-                        self.reverse.lost += 1;
-                    }
-                }
-            }
+        let open: Vec<u64> = lost
+            .into_iter()
+            .zip(open)
+            .filter_map(|(probe, open)| open.then_some(probe))
+            .collect();
+        let missing: u64 = gaps.iter().map(|gap| gap.missing).sum();
+        let owners = owners(&open, gaps, reach);
+        let counted = |which: bool| {
+            let all = open.iter().zip(&owners);
+            all.filter(|&(&probe, &owns)| owns == which && probe >= self.warmup)
+                .count() as u64
+        };
+        let (may_be_back, rest) = (counted(true), counted(false));
+        let left = missing - owners.iter().filter(|&&owns| owns).count() as u64;
+        // Numbers that belong to no lost probe are those of copies, or of probes that were overtaken by more than anything
+        // was seen to be.
+        let doubtful = match is_over && !is_doubled {
+            true => left.min(rest),
+            false => 0,
+        };
+        // Where copies are made a missing number may as well be that of a copy, and the probe beside it lost on the way
+        // there: nothing in the numbers tells.
+        match is_doubled || (is_over && left > 0) {
+            true => self.unplaced += may_be_back,
+            false => self.reverse.lost += may_be_back,
         }
-        self.forward.lost += open.iter().filter(|&&open| open).count() as u64;
-        // What is left answered a copy of a probe of which another answer reached us.
-        self.leftover += gaps.iter().map(|gap| gap.missing).sum::<u64>();
+        self.forward.lost += rest - doubtful;
+        self.unplaced += doubtful;
+        self.leftover += left;
+        self.copies += left - doubtful;
     }
 
     /// The last gap: a number missing there may be that of a packet that was sent only to place others.
@@ -384,13 +422,16 @@ impl Placement {
         let closing = self.closing;
         for gap in gaps.iter_mut().filter(|gap| gap.before > closing) {
             let unheard = self.unheard.iter().filter(|&&probe| probe < gap.before).count() as u64;
-            let within = |probe: u64| Some(probe) > gap.after;
+            let within = |probe: u64| Some(probe) > gap.after && probe >= self.warmup;
             let mut places: Vec<usize> = (0..lost.len())
                 .filter(|&at| open[at] && within(lost[at]))
                 .collect();
             let all = places.len() as u64;
             // At least so many are surely lost on the way back, and so many on the way there.
-            let back = gap.missing.saturating_sub(unheard).min(all);
+            let back = match self.forward.duplicates {
+                0 => gap.missing.saturating_sub(unheard).min(all),
+                _ => 0,
+            };
             let there = all.saturating_sub(gap.missing);
             self.reverse.lost += back;
             self.forward.lost += there;
@@ -403,18 +444,19 @@ impl Placement {
     /// What can be said at the end.
     pub(crate) fn conclude(mut self) -> Verdict {
         self.go_through(0);
-        self.settle();
+        self.settle(true);
+        let beyond = self.lost.iter().filter(|&&probe| probe >= self.warmup).count();
         let mut verdict = Verdict {
             memory: self.memory,
             forward: self.forward,
             reverse: self.reverse,
-            unplaced: self.unplaced + self.lost.len() as u64,
+            unplaced: self.unplaced + beyond as u64,
         };
         // Now and then a copy's answer is lost; that many are somebody else's numbers.
         if self.leftover > verdict.forward.duplicates + self.answers / 8 && self.memory == Memory::Stateful {
             verdict.memory = Memory::Unknown;
         }
-        verdict.forward.duplicates += self.leftover;
+        verdict.forward.duplicates += self.copies;
         if verdict.memory != Memory::Stateful {
             verdict.unplaced += verdict.forward.lost + verdict.reverse.lost;
             (verdict.forward, verdict.reverse) = (Placed::default(), Placed::default());

@@ -193,13 +193,56 @@ fn duplicates_and_overtaking_are_told_by_direction() {
         _ => PASSES,
     };
     let link = run(&there, back, CLOSED);
-    assert_eq!(link.verdict, link.truth);
     let forward = Placed {
         lost: 1,
         duplicates: 1,
         reordered: 1,
     };
     assert_eq!((link.truth.forward, link.truth.reverse), (forward, forward));
+    // The number beside the second lost probe may be a copy's.
+    let doubted = Placed { lost: 0, ..forward };
+    assert_eq!((link.verdict.forward, link.verdict.reverse), (forward, doubted));
+    assert_eq!(link.verdict.unplaced, 1);
+}
+
+#[test]
+fn a_missing_number_beside_a_lost_probe_is_nobodys_where_copies_are_made() {
+    // Seen from here both are the same: the answer to a copy and the next probe lost, or that probe's answer.
+    let [copy, answer] = [
+        (vec![(2, DOUBLED), (5, DOUBLED), (6, LOST)], 7),
+        (vec![(2, DOUBLED)], 7),
+    ]
+    .map(|(there, lost)| {
+        run(
+            &some(20, &there),
+            |n| if n == lost { LOST } else { PASSES },
+            CLOSED,
+        )
+    });
+    assert_eq!((copy.truth.forward.lost, copy.truth.reverse.lost), (1, 0));
+    assert_eq!((answer.truth.forward.lost, answer.truth.reverse.lost), (0, 1));
+    assert_eq!(copy.verdict, answer.verdict);
+    assert_eq!((copy.verdict.forward.lost, copy.verdict.reverse.lost), (0, 0));
+    assert_eq!(copy.verdict.unplaced, 1);
+    // What lies beside no missing number was lost on the way there all the same.
+    let there = some(30, &[(2, DOUBLED), (5, DOUBLED), (6, LOST), (20, LOST)]);
+    let link = run(&there, |n| if n == 7 { LOST } else { PASSES }, CLOSED);
+    assert_eq!((link.verdict.forward.lost, link.verdict.unplaced), (1, 1));
+}
+
+#[test]
+fn an_answer_that_was_lost_while_warming_up_is_no_copy() {
+    let mut placement = Placement::new(1, 5);
+    for probe in (0..30u64).filter(|probe| ![3, 9].contains(probe)) {
+        placement.answered(probe, probe as u32);
+    }
+    placement.lost(3);
+    placement.lost(9);
+    placement.closing(5000);
+    placement.answered(5000, 30);
+    let verdict = placement.conclude();
+    assert_eq!((verdict.reverse.lost, verdict.unplaced), (1, 0));
+    assert_eq!(verdict.forward, Placed::default());
 }
 
 #[test]
@@ -322,6 +365,29 @@ proptest! {
         let link = run(&there, |n| back[n], CLOSED);
         if link.verdict.memory == Memory::Stateful {
             prop_assert_eq!(link.verdict, link.truth);
+        }
+    }
+
+    #[test]
+    fn with_everything_on_both_ways_no_loss_is_placed_on_the_wrong_one(
+        there in proptest::collection::vec(fate(8, 8, 8), 1..300),
+        back in proptest::collection::vec(fate(8, 8, 8), 600),
+    ) {
+        let link = run(&there, |n| back[n], CLOSED);
+        let (told, truth) = (link.verdict, link.truth);
+        prop_assert_eq!(
+            told.forward.lost + told.reverse.lost + told.unplaced,
+            truth.forward.lost + truth.reverse.lost
+        );
+        if told.memory == Memory::Stateful {
+            prop_assert_eq!(told.reverse.duplicates, truth.reverse.duplicates);
+            prop_assert_eq!(told.reverse.reordered, truth.reverse.reordered);
+            // What nobody saw happen at all, doubled or overtaken, is taken for not happening.
+            if told.forward.duplicates > 0 && told.forward.reordered > 0 {
+                prop_assert!(told.forward.lost <= truth.forward.lost, "{:?} {:?}", told, truth);
+                prop_assert!(told.reverse.lost <= truth.reverse.lost, "{:?} {:?}", told, truth);
+                prop_assert!(told.forward.duplicates <= truth.forward.duplicates, "{:?} {:?}", told, truth);
+            }
         }
     }
 
