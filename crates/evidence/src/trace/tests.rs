@@ -147,3 +147,46 @@ fn what_never_concerned_the_other_side_is_left_out_and_an_empty_capture_loses_al
     assert!(!report.compares());
     assert_eq!(report.flows[0].lost_at_the_edge, 1);
 }
+
+#[test]
+fn what_the_other_capture_never_looked_at_is_not_lost_and_what_was_answered_on_the_way_is() {
+    let other_ports = |from, to, id| {
+        let mut packet = udp(from, to, id, 64, b"other");
+        packet[20..24].copy_from_slice(if from == A {
+            &[0, 50, 0, 60]
+        } else {
+            &[0, 60, 0, 50]
+        });
+        (u64::from(id), packet)
+    };
+    let shared = (1, udp(A, B, 1, 64, b"there"));
+    // B's side holds a conversation that A began, of which A's capture, filtered, holds nothing.
+    let report = compared(
+        &[shared.clone()],
+        &[
+            (1, udp(A, B, 1, 63, b"there")),
+            other_ports(A, B, 5),
+            other_ports(B, A, 6),
+        ],
+    );
+    assert_eq!(
+        (report.a_to_b.lost, report.b_to_a.lost, report.elsewhere),
+        (0, 0, 2)
+    );
+    assert!(
+        report.notes.iter().any(|note| note.contains("not compared")),
+        "{:?}",
+        report.notes
+    );
+    // A begins one that something on the way answers: B never sees it.
+    let report = compared(
+        &[shared, other_ports(A, B, 5), other_ports(B, A, 6)],
+        &[(1, udp(A, B, 1, 63, b"there"))],
+    );
+    assert_eq!((report.a_to_b.lost, report.b_to_a.lost), (1, 0));
+    assert!(
+        report.notes.iter().any(|note| note.contains("answered")),
+        "{:?}",
+        report.notes
+    );
+}
