@@ -11,3 +11,4 @@ mod stamps;
 mod support;
 mod sweep;
 mod syn;
+mod trace;
