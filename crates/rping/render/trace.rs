@@ -227,7 +227,7 @@ pub(crate) fn text(out: &mut Out, document: &Document<'_>, style: Style) -> io::
     if document.elsewhere > 0 {
         writeln!(
             out,
-            "\n{} packets were of conversations with others than the other side",
+            "\n{} packets are not compared: the other side, or its capture, had no part in their conversations",
             document.elsewhere
         )?;
     }

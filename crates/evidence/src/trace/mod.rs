@@ -134,7 +134,8 @@ pub struct Report {
     pub b_to_a: Totals,
     /// Each flow between the two sides, those that lost most first.
     pub flows: Vec<FlowReport>,
-    /// Packets of conversations with others than the other side, which cannot be compared.
+    /// Packets that cannot be compared: of conversations with others than the other side, or that the other side began
+    /// and its capture holds nothing of.
     pub elsewhere: u64,
     /// The clocks, where packets went both ways.
     pub clocks: Option<Clocks>,
