@@ -162,7 +162,7 @@ fn what_the_other_capture_never_looked_at_is_not_lost_and_what_was_answered_on_t
     let shared = (1, udp(A, B, 1, 64, b"there"));
     // B's side holds a conversation that A began, of which A's capture, filtered, holds nothing.
     let report = compared(
-        &[shared.clone()],
+        std::slice::from_ref(&shared),
         &[
             (1, udp(A, B, 1, 63, b"there")),
             other_ports(A, B, 5),
