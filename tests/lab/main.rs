@@ -3,6 +3,7 @@
 
 mod accounting;
 mod diagnose;
+mod faults;
 mod pcap;
 mod peers;
 mod situations;
