@@ -71,7 +71,7 @@ fn reading(c: &mut Criterion) {
     });
     let h = r.histogram().expect("a full recorder keeps one");
     g.bench_function("v2_base64", |b| b.iter(|| h.to_v2_base64()));
-    g.bench_function("twenty_buckets", |b| b.iter(|| buckets::equal(h, r.rtt(), 20)));
+    g.bench_function("twenty_buckets", |b| b.iter(|| buckets::equal(h, &r.rtt(), 20)));
     g.bench_function("merge", |b| {
         b.iter_batched_ref(|| r.clone(), |m| m.merge(&r), BatchSize::LargeInput)
     });

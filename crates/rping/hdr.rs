@@ -49,7 +49,7 @@ pub fn distribution(mut to: Aside, report: &Report) -> io::Result<()> {
             Some(histogram) => all.merge(histogram),
             None => kept_none |= target.stats.rtt().count() > 0,
         }
-        moments.merge(target.stats.rtt());
+        moments.merge(&target.stats.rtt());
     }
     if kept_none {
         return Err(io::Error::other(

@@ -123,6 +123,6 @@ fn never_stood(fault: &Fault) -> TargetReport {
     if let Some(count) = figures.reasons.get_mut(refusal.reason as usize) {
         *count = 1;
     }
-    figures.last_refusal = Some(refusal);
+    figures.last_refusal = Some(Box::new(refusal));
     figures
 }

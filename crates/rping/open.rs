@@ -108,6 +108,7 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
         Kind::Icmp => {
             let options = probe_options(&job, settings, &addresses);
             let probe = rping_icmp::IcmpProbe::open(&addresses, &options).map_err(OpenError::from)?;
+            drop(addresses);
             let pacing = probe.pacing();
             scout(job, probe, pacing, go)
         }
@@ -115,6 +116,7 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
             let options = probe_options(&job, settings, &addresses);
             let probe =
                 rping_tcp::SynProbe::open(&addresses, &options, at_once(&job)).map_err(OpenError::from)?;
+            drop(addresses);
             let pacing = probe.pacing();
             scout(job, probe, pacing, go)
         }

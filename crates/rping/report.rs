@@ -129,12 +129,12 @@ impl Report {
 
     /// The word for the transmit stamps of all samples: one source's name, or `mixed`; `None` without a reply.
     pub fn tx_stamps(&self) -> Option<&'static str> {
-        stamp_word(self.run.targets.iter().map(|t| &t.tx_stamps))
+        stamp_word(self.run.targets.iter().map(|t| t.stamps.tx()))
     }
 
     /// The word for the receive stamps of all samples.
     pub fn rx_stamps(&self) -> Option<&'static str> {
-        stamp_word(self.run.targets.iter().map(|t| &t.rx_stamps))
+        stamp_word(self.run.targets.iter().map(|t| t.stamps.rx()))
     }
 }
 
@@ -145,11 +145,11 @@ const SOURCES: [StampSource; 4] = [
     StampSource::TcpInfo,
 ];
 
-fn stamp_word<'a>(counts: impl Iterator<Item = &'a [u64; 4]>) -> Option<&'static str> {
+fn stamp_word(counts: impl Iterator<Item = [u64; 4]>) -> Option<&'static str> {
     let mut used = [false; 4];
     for count in counts {
         for (seen, n) in used.iter_mut().zip(count) {
-            *seen |= *n > 0;
+            *seen |= n > 0;
         }
     }
     let mut words = SOURCES

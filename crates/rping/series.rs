@@ -288,19 +288,20 @@ impl From<&Delta> for Bin {
 
 /// Adds counters up. They stop at the largest number there is.
 pub(crate) fn add_counts(to: &mut Counts, more: &Counts) {
+    let odd = &mut *to.odd;
     for (to, more) in [
         (&mut to.received, more.received),
         (&mut to.rejected, more.rejected),
         (&mut to.lost, more.lost),
         (&mut to.not_sent, more.not_sent),
-        (&mut to.late, more.late),
-        (&mut to.duplicates, more.duplicates),
-        (&mut to.reordered, more.reordered),
-        (&mut to.corrupt, more.corrupt),
-        (&mut to.truncated, more.truncated),
-        (&mut to.unexpected, more.unexpected),
-        (&mut to.syn_lost, more.syn_lost),
-        (&mut to.skipped, more.skipped),
+        (&mut odd.late, more.late),
+        (&mut odd.duplicates, more.duplicates),
+        (&mut odd.reordered, more.reordered),
+        (&mut odd.corrupt, more.corrupt),
+        (&mut odd.truncated, more.truncated),
+        (&mut odd.unexpected, more.unexpected),
+        (&mut odd.syn_lost, more.syn_lost),
+        (&mut odd.skipped, more.skipped),
     ] {
         *to = to.saturating_add(more);
     }

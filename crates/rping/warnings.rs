@@ -70,9 +70,9 @@ pub(crate) fn collect(job: &Job, run: &RunReport, warnings: &mut Vec<String>) {
     let user: u64 = run
         .targets
         .iter()
-        .map(|t| t.rx_stamps[StampSource::User as usize])
+        .map(|t| t.stamps.rx()[StampSource::User as usize])
         .sum();
-    let all: u64 = run.targets.iter().flat_map(|t| t.rx_stamps).sum();
+    let all: u64 = run.targets.iter().flat_map(|t| t.stamps.rx()).sum();
     if user > 0 && user < all {
         warnings.push(format!(
             "user_stamps: {user} of {all} answers bore no kernel stamp; their round trips include rping's own wake-up"

@@ -253,7 +253,7 @@ impl Engine {
             session.shift(at.since(waiting.due));
             at
         } else if at < oldest && self.plan.pace != Pace::WhenSettled && self.plan.stop != Stop::Count(1) {
-            session.skip_to(oldest).unwrap_or(at).max(at)
+            session.skip_to(&self.plan, oldest).unwrap_or(at).max(at)
         } else {
             at
         };

@@ -9,6 +9,7 @@ mod engine;
 pub mod outcome;
 pub mod plan;
 pub mod probe;
+mod rare;
 mod ring;
 mod session;
 mod settle;
@@ -18,13 +19,14 @@ mod window;
 pub use drive::{drive, Clock, Control, Drove, Wish};
 pub use engine::{Engine, Next};
 pub use outcome::{
-    Aside, Counts, Outcome, Record, Residence, RunReport, Sample, Sink, TargetReport, ANSWERERS,
+    Aside, Counts, Oddities, Outcome, Record, Residence, RunReport, Sample, Sink, TargetReport, ANSWERERS,
 };
 pub use plan::{Detail, LatePolicy, Order, Pace, Plan, PlanError, Stop, Window};
 pub use probe::{
     Answer, Arrival, Departure, Drained, Event, Left, Origin, Outgoing, Probe, Reason, Refusal, SeqRef,
     Sequence, Silence, TargetId,
 };
+pub use rare::{Answerers, Blank, Rare, Stamps};
 pub use time::{Stamp, StampSource, Timestamp};
 
 /// The most probes handed to [`Probe::send`] at once: one `sendmmsg` of this size costs a third less per packet than

@@ -1,9 +1,11 @@
 //! What became of a probe, and the counters that a target's probes add up to.
 
 use std::num::NonZeroU16;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use crate::probe::{Origin, Reason, Refusal, Sequence, TargetId};
+use crate::rare::{Answerers, Rare, Stamps};
 use crate::time::{StampSource, Timestamp};
 
 /// What became of one probe: the four outcomes, and nothing else.
@@ -112,6 +114,8 @@ impl Sink for Vec<Record> {
 pub const ANSWERERS: usize = 8;
 
 /// A target's counters. `attempted = received + rejected + lost + not_sent`, once every probe is settled.
+///
+/// What seldom happens reads as if it stood here, too (`counts.late`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Answered as asked.
@@ -122,6 +126,13 @@ pub struct Counts {
     pub lost: u64,
     /// Never left this host.
     pub not_sent: u64,
+    /// What seldom happens.
+    pub odd: Rare<Oddities>,
+}
+
+/// Counters of what seldom happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oddities {
     /// Answers after the timeout.
     pub late: u64,
     /// Second answers.
@@ -138,6 +149,40 @@ pub struct Counts {
     pub syn_lost: u64,
     /// Schedule slots that were left out after a stall longer than the late policy catches up with.
     pub skipped: u64,
+}
+
+impl Oddities {
+    /// Nothing odd.
+    pub const NONE: Oddities = Oddities {
+        late: 0,
+        duplicates: 0,
+        reordered: 0,
+        corrupt: 0,
+        truncated: 0,
+        unexpected: 0,
+        syn_lost: 0,
+        skipped: 0,
+    };
+}
+
+impl Default for Oddities {
+    fn default() -> Oddities {
+        Oddities::NONE
+    }
+}
+
+impl Deref for Counts {
+    type Target = Oddities;
+    #[inline]
+    fn deref(&self) -> &Oddities {
+        &self.odd
+    }
+}
+
+impl DerefMut for Counts {
+    fn deref_mut(&mut self) -> &mut Oddities {
+        &mut self.odd
+    }
 }
 
 impl Counts {
@@ -164,20 +209,18 @@ pub struct TargetReport {
     /// Its counters, warm-up probes left out.
     pub counts: Counts,
     /// Rejected and not-sent probes by reason, in the order of [`Reason::ALL`].
-    pub reasons: [u32; Reason::ALL.len()],
+    pub reasons: Rare<[u32; Reason::ALL.len()]>,
     /// The distinct answerers, at most [`ANSWERERS`], in order of appearance.
-    pub from: Vec<Origin>,
+    pub from: Answerers,
     /// Round-trip times, loss runs, jitter, reordering.
     pub stats: rping_stats::Recorder,
     /// How long the far end says that it held the probes, nanoseconds; `None` where it says nothing, and without a reply.
     /// The round-trip times are without it.
     pub residence: Option<Box<Residence>>,
     /// The last refusal seen (rejected or not sent), for words about it.
-    pub last_refusal: Option<Refusal>,
-    /// How many replies had which transmit stamps, by [`StampSource`] in the order user, kernel, hardware, tcp_info.
-    pub tx_stamps: [u64; 4],
-    /// The same for receive stamps.
-    pub rx_stamps: [u64; 4],
+    pub last_refusal: Option<Box<Refusal>>,
+    /// How many replies had which stamps.
+    pub stamps: Stamps,
 }
 
 impl TargetReport {
@@ -189,13 +232,12 @@ impl TargetReport {
     pub(crate) fn new(stats: rping_stats::Recorder) -> TargetReport {
         TargetReport {
             counts: Counts::default(),
-            reasons: [0; Reason::ALL.len()],
-            from: Vec::new(),
+            reasons: Rare::default(),
+            from: Answerers::default(),
             stats,
             residence: None,
             last_refusal: None,
-            tx_stamps: [0; 4],
-            rx_stamps: [0; 4],
+            stamps: Stamps::default(),
         }
     }
 }

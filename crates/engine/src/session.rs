@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rping_stats::Recorder;
 
-use crate::outcome::{TargetReport, ANSWERERS};
+use crate::outcome::TargetReport;
 use crate::plan::{Detail, Pace, Plan, Schedule, Stop};
 use crate::probe::{Origin, Refusal, SeqRef, Sequence};
 use crate::time::{StampSource, Timestamp};
@@ -25,20 +25,31 @@ pub(crate) enum Turn {
 /// A schedule under way.
 #[derive(Clone, Copy, Debug)]
 struct Course {
-    /// May move later, when the bound over all targets holds probes back.
-    schedule: Schedule,
+    /// When slot 0 is due. May move later, when the bound over all targets holds probes back.
+    start: Timestamp,
     /// The next slot.
     slot: u64,
     /// When it began: what a run by time is counted from.
     began: Timestamp,
     /// How many probes more than the plan says: those that made up for lost ones.
-    again: u64,
+    again: u32,
 }
 
 impl Course {
+    fn schedule(&self, plan: &Plan) -> Schedule {
+        let period = match plan.pace {
+            Pace::Every(period) => crate::time::nanos(period).max(1),
+            Pace::WhenSettled | Pace::Window(_) => 1,
+        };
+        Schedule {
+            start: self.start,
+            period,
+        }
+    }
+
     fn is_finished(&self, plan: &Plan, next: Sequence, due: Timestamp) -> bool {
         match plan.stop {
-            Stop::Count(n) => next.0.saturating_sub(plan.warmup) >= n.saturating_add(self.again),
+            Stop::Count(n) => next.0.saturating_sub(plan.warmup) >= n.saturating_add(self.again.into()),
             Stop::After(time) => due >= self.began.plus(time),
             Stop::Never => false,
         }
@@ -95,12 +106,8 @@ impl Session {
         match self.course {
             None if self.in_flight > 0 => Turn::AfterSettling,
             None => {
-                let period = match plan.pace {
-                    Pace::Every(period) => crate::time::nanos(period).max(1),
-                    Pace::WhenSettled | Pace::Window(_) => 1,
-                };
                 self.course = Some(Course {
-                    schedule: Schedule { start: now, period },
+                    start: now,
                     slot: 0,
                     began: now,
                     again: 0,
@@ -126,7 +133,7 @@ impl Session {
             return Turn::AfterSettling;
         };
         course.slot += 1;
-        let due = course.schedule.due(course.slot);
+        let due = course.schedule(plan).due(course.slot);
         // Without a schedule, the end of a run by time is known only when the next probe's turn comes.
         let is_finished = match (plan.pace, plan.stop) {
             (Pace::Window(_), Stop::After(_)) => false,
@@ -150,26 +157,27 @@ impl Session {
         let Some(course) = &mut self.course else {
             return false;
         };
-        let again = course.again < u64::from(plan.retries);
-        course.again += u64::from(again);
+        let again = course.again < plan.retries;
+        course.again += u32::from(again);
         again
     }
 
     /// Leaves out the slots that are older than `oldest`, but for the last one due; returns the new due time.
-    pub(crate) fn skip_to(&mut self, oldest: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn skip_to(&mut self, plan: &Plan, oldest: Timestamp) -> Option<Timestamp> {
         let course = self.course.as_mut()?;
-        let reach = course.schedule.slot_at(oldest);
+        let schedule = course.schedule(plan);
+        let reach = schedule.slot_at(oldest);
         if reach > course.slot {
             self.report.counts.skipped += reach - course.slot;
             course.slot = reach;
         }
-        Some(course.schedule.due(course.slot))
+        Some(schedule.due(course.slot))
     }
 
     /// Moves the whole schedule later: the bound over all targets did not let this probe go when it was due.
     pub(crate) fn shift(&mut self, by: Duration) {
         if let Some(course) = &mut self.course {
-            course.schedule.start = course.schedule.start.plus(by);
+            course.start = course.start.plus(by);
         }
     }
 
@@ -223,24 +231,19 @@ impl Session {
     #[inline]
     pub(crate) fn saw(&mut self, from: Origin) {
         if self.report.from.first() != Some(&from) {
-            self.saw_another(from);
-        }
-    }
-
-    fn saw_another(&mut self, from: Origin) {
-        let list = &mut self.report.from;
-        if list.len() < ANSWERERS && !list.contains(&from) {
-            list.push(from);
+            self.report.from.add(from);
         }
     }
 
     pub(crate) fn refused(&mut self, refusal: Refusal) {
         self.report.reasons[refusal.reason as usize] += 1;
-        self.report.last_refusal = Some(refusal);
+        match &mut self.report.last_refusal {
+            Some(last) => **last = refusal,
+            last => *last = Some(Box::new(refusal)),
+        }
     }
 
     pub(crate) fn stamped(&mut self, tx: StampSource, rx: StampSource) {
-        self.report.tx_stamps[tx as usize] += 1;
-        self.report.rx_stamps[rx as usize] += 1;
+        self.report.stamps.count((tx, rx));
     }
 }

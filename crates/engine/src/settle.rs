@@ -181,8 +181,12 @@ impl Engine {
         if measured {
             let counts = &mut session.report.counts;
             counts.received += 1;
-            counts.truncated += u64::from(answer.truncated);
-            counts.syn_lost += u64::from(answer.syn_retransmits);
+            if answer.truncated {
+                counts.truncated += 1;
+            }
+            if answer.syn_retransmits > 0 {
+                counts.syn_lost += u64::from(answer.syn_retransmits);
+            }
             let before = session.report.stats.reordered();
             session.report.stats.reply(
                 seq.0 - self.plan.warmup,
@@ -190,7 +194,9 @@ impl Engine {
                 elapsed.saturating_add(left.at.nanos_since(flight.due)),
             );
             reordered = session.report.stats.reordered() > before;
-            session.report.counts.reordered += u64::from(reordered);
+            if reordered {
+                session.report.counts.reordered += 1;
+            }
             session.saw(answer.from);
             if let Some(held) = held {
                 session.report.residence.get_or_insert_default().record(held);

@@ -1,6 +1,7 @@
 //! Whom a run probes by datagrams, and finding out whom an answer is about.
 
-use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::net::{IpAddr, SocketAddr};
 
 use rping_engine::{Sequence, TargetId};
@@ -23,36 +24,61 @@ fn key(address: SocketAddr) -> Key {
 pub struct Target {
     /// Where to; port 0 for ICMP.
     pub address: SocketAddr,
-    /// The newest probe that was sent.
-    newest: Option<Sequence>,
+    /// One above the number of the newest probe that was sent.
+    sent: u64,
+    /// The next target with the same address; [`NOBODY`] where there is none.
+    twin: u32,
     /// It has answered, so its neighbour entry is resolved and sends to it do not pile up.
     pub heard: bool,
-    /// The next target with the same address.
-    twin: Option<TargetId>,
 }
+
+/// No target: there are never so many.
+const NOBODY: u32 = u32::MAX;
 
 /// All targets of a run.
 #[derive(Debug)]
 pub struct Targets {
     all: Vec<Target>,
-    by_address: HashMap<Key, TargetId>,
+    /// Where each address's last target is: a hash table of places in `all`, at most half full. The addresses stand in `all`
+    /// alone, which in a sweep is most of what a target costs.
+    places: Box<[u32]>,
+    hasher: RandomState,
 }
 
 impl Targets {
     /// Targets numbered in this order.
     pub fn new(addresses: &[SocketAddr]) -> Targets {
-        let mut by_address = HashMap::with_capacity(addresses.len());
-        let mut all = Vec::with_capacity(addresses.len());
-        for (i, &address) in addresses.iter().enumerate() {
-            let twin = by_address.insert(key(address), TargetId(i as u32));
-            all.push(Target {
+        let size = (2 * addresses.len()).next_power_of_two();
+        let mut targets = Targets {
+            all: Vec::with_capacity(addresses.len()),
+            places: vec![NOBODY; size].into_boxed_slice(),
+            hasher: RandomState::new(),
+        };
+        for (i, &address) in (0..).zip(addresses) {
+            let place = targets.place(address);
+            let twin = std::mem::replace(&mut targets.places[place], i);
+            targets.all.push(Target {
                 address,
-                newest: None,
-                heard: false,
+                sent: 0,
                 twin,
+                heard: false,
             });
         }
-        Targets { all, by_address }
+        targets
+    }
+
+    /// Where in the table this address is, or would be: looked for from where its hash says on.
+    fn place(&self, address: SocketAddr) -> usize {
+        let wanted = key(address);
+        let last = self.places.len() - 1;
+        let mut place = self.hasher.hash_one(wanted) as usize & last;
+        while let Some(target) = self.all.get(self.places[place] as usize) {
+            if key(target.address) == wanted {
+                break;
+            }
+            place = (place + 1) & last;
+        }
+        place
     }
 
     /// How many there are.
@@ -77,8 +103,11 @@ impl Targets {
 
     /// The targets at this address: one, as a rule.
     pub fn at(&self, address: SocketAddr) -> impl Iterator<Item = TargetId> + Clone + '_ {
-        let first = self.by_address.get(&key(address)).copied();
-        std::iter::successors(first, |&id| self.get(id).and_then(|target| target.twin))
+        let known = |id: u32| (id != NOBODY).then_some(TargetId(id));
+        let first = known(self.places[self.place(address)]);
+        std::iter::successors(first, move |&id| {
+            self.get(id).and_then(|target| known(target.twin))
+        })
     }
 
     /// The targets that stand for many hosts, whose replies bear the hosts' own addresses.
@@ -93,7 +122,7 @@ impl Targets {
     /// This probe was given to the kernel.
     pub fn sent(&mut self, id: TargetId, seq: Sequence) {
         if let Some(target) = self.all.get_mut(id.index()) {
-            target.newest = Some(target.newest.map_or(seq, |newest| newest.max(seq)));
+            target.sent = target.sent.max(seq.0.saturating_add(1));
         }
     }
 
@@ -106,7 +135,7 @@ impl Targets {
 
     /// The most recent probe sent to this target with these low `bits` bits.
     pub fn widen(&self, id: TargetId, low: u64, bits: u32) -> Option<Sequence> {
-        let newest = self.get(id)?.newest?.0;
+        let newest = self.get(id)?.sent.checked_sub(1)?;
         let span = 1u64 << bits;
         let candidate = (newest & !(span - 1)) | (low & (span - 1));
         if candidate <= newest {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use rping_engine::{Counts, Reason, TargetReport};
+use rping_engine::{Counts, Oddities, Reason, TargetReport};
 
 use crate::report::Report;
 
@@ -105,13 +105,16 @@ impl Totals {
 
     /// The counters that a loss line needs.
     pub(super) fn counts(&self) -> Counts {
+        let odd = Oddities {
+            syn_lost: self.syn_lost,
+            ..Oddities::NONE
+        };
         Counts {
             received: self.received,
             rejected: self.rejected,
             lost: self.lost,
             not_sent: self.not_sent,
-            syn_lost: self.syn_lost,
-            ..Counts::default()
+            odd: odd.into(),
         }
     }
 }
@@ -131,7 +134,7 @@ pub(crate) fn loss_with_syns(counts: &Counts) -> Option<f64> {
 pub(super) fn reasons(target: &TargetReport) -> impl Iterator<Item = (Reason, u32)> + '_ {
     Reason::ALL
         .into_iter()
-        .zip(target.reasons)
+        .zip(*target.reasons)
         .filter(|(_, n)| *n > 0)
 }
 
@@ -152,12 +155,12 @@ mod tests {
 
     #[test]
     fn a_syn_that_was_sent_again_counts_as_loss() {
-        let counts = Counts {
+        let mut counts = Counts {
             received: 3,
             lost: 1,
-            syn_lost: 1,
             ..Counts::default()
         };
+        counts.syn_lost = 1;
         assert_eq!(loss_with_syns(&counts), Some(0.4));
         assert_eq!(counts.loss_ratio(), Some(0.25));
     }

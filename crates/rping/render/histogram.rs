@@ -17,7 +17,7 @@ pub(super) fn lines(target: &TargetReport, wanted: &Buckets) -> String {
         return String::new();
     };
     let buckets = match wanted {
-        Buckets::Equal(n) => buckets::equal(histogram, target.stats.rtt(), *n),
+        Buckets::Equal(n) => buckets::equal(histogram, &target.stats.rtt(), *n),
         Buckets::Bounds(bounds) => buckets::bounds(histogram, bounds),
     };
     draw(&buckets)

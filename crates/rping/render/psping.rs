@@ -335,7 +335,7 @@ fn histogram(target: &TargetReport, wanted: &Buckets) -> String {
         return String::new();
     };
     let buckets = match wanted {
-        Buckets::Equal(n) => buckets::equal(kept, target.stats.rtt(), *n),
+        Buckets::Equal(n) => buckets::equal(kept, &target.stats.rtt(), *n),
         Buckets::Bounds(bounds) => buckets::bounds(kept, bounds),
     };
     let mut text = "\nLatency\tCount\n".to_owned();

@@ -244,11 +244,8 @@ impl Count for TargetReport {
                 c.syn_lost += u64::from(syn_retransmits);
                 let rtt = rtt.map(|d| d.as_nanos() as u64);
                 self.stats.reply(seq, rtt, rtt.unwrap_or(0) + 2_100);
-                self.tx_stamps[stamps.0 as usize] += 1;
-                self.rx_stamps[stamps.1 as usize] += 1;
-                if !self.from.contains(&from) {
-                    self.from.push(from);
-                }
+                self.stamps.count(stamps);
+                self.from.add(from);
                 return;
             }
             Outcome::Lost => {
@@ -266,7 +263,7 @@ impl Count for TargetReport {
             }
         };
         self.reasons[refused.reason as usize] += 1;
-        self.last_refusal = Some(refused);
+        self.last_refusal = Some(Box::new(refused));
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use rping_engine::{Counts, Origin, Reason, Refusal};
+use rping_engine::{Counts, Oddities, Origin, Reason, Refusal};
 use rping_stats::{Histogram, LossRuns, Moments, MomentsParts};
 
 use crate::series::{Delta, SoFar};
@@ -433,11 +433,7 @@ impl Tally {
 
     /// The counters again; `None` where they are impossible. A reason of a later version counts as `other`.
     pub fn read(&self) -> Option<(Counts, [u32; Reason::ALL.len()])> {
-        let counts = Counts {
-            received: bounded(self.received)?,
-            rejected: bounded(self.rejected)?,
-            lost: bounded(self.lost)?,
-            not_sent: bounded(self.not_sent)?,
+        let odd = Oddities {
             late: bounded(self.late)?,
             duplicates: bounded(self.duplicates)?,
             reordered: bounded(self.reordered)?,
@@ -446,6 +442,13 @@ impl Tally {
             unexpected: bounded(self.unexpected)?,
             syn_lost: bounded(self.syn_lost)?,
             skipped: bounded(self.skipped)?,
+        };
+        let counts = Counts {
+            received: bounded(self.received)?,
+            rejected: bounded(self.rejected)?,
+            lost: bounded(self.lost)?,
+            not_sent: bounded(self.not_sent)?,
+            odd: odd.into(),
         };
         let mut reasons = [0u32; Reason::ALL.len()];
         for (name, n) in &self.reasons {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use rping_engine::{TargetReport, ANSWERERS};
+use rping_engine::{Stamps, TargetReport};
 
 use super::line::Header;
 use super::{restore, Saved, Writer, FORMAT};
@@ -128,15 +128,17 @@ fn add(to: &mut TargetReport, more: &TargetReport) {
         to.stats.merge(&more.stats);
     }
     add_counts(&mut to.counts, &more.counts);
-    for (to, more) in to.reasons.iter_mut().zip(more.reasons) {
+    let mut reasons = *to.reasons;
+    for (to, more) in reasons.iter_mut().zip(*more.reasons) {
         *to = to.saturating_add(more);
     }
-    for from in &more.from {
-        if to.from.len() < ANSWERERS && !to.from.contains(from) {
-            to.from.push(*from);
-        }
+    to.reasons = reasons.into();
+    for from in more.from.iter() {
+        to.from.add(*from);
     }
-    to.last_refusal = more.last_refusal.or(to.last_refusal);
+    if more.last_refusal.is_some() {
+        to.last_refusal.clone_from(&more.last_refusal);
+    }
     match (&mut to.residence, &more.residence) {
         (Some(mine), Some(theirs)) => {
             mine.histogram.merge(&theirs.histogram);
@@ -145,10 +147,13 @@ fn add(to: &mut TargetReport, more: &TargetReport) {
         (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
         (_, None) => {}
     }
-    let stamps = to.tx_stamps.iter_mut().chain(&mut to.rx_stamps);
-    for (to, more) in stamps.zip(more.tx_stamps.iter().chain(&more.rx_stamps)) {
-        *to = to.saturating_add(*more);
-    }
+    let sum = |mine: [u64; 4], theirs: [u64; 4]| {
+        std::array::from_fn(|source| mine[source].saturating_add(theirs[source]))
+    };
+    to.stamps = Stamps::of(
+        sum(to.stamps.tx(), more.stamps.tx()),
+        sum(to.stamps.rx(), more.stamps.rx()),
+    );
 }
 
 /// Adds what concerns the run as a whole. Of lateness only the most is known of both together.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use rping_engine::time::nanos;
-use rping_engine::{Counts, Reason, Residence, RunReport, TargetReport, Timestamp};
+use rping_engine::{Counts, Reason, Residence, RunReport, Stamps, TargetReport, Timestamp};
 use rping_stats::{Histogram, Moments, Recorder, Snapshot};
 
-use super::line::{self, origin, End, Figures, Header, LossRunsText, Options, RefusalText, Running};
+use super::line::{self, origin, End, Figures, Header, LossRunsText, Options, Running};
 use crate::assertion::Assertion;
 use crate::job::{Carrier, Job, Kind, Pace, Stop, Target, UdpProtocol, Window};
 use crate::report::Instrument;
@@ -171,17 +171,14 @@ fn report(
     };
     TargetReport {
         counts,
-        reasons,
-        from: running
-            .from
-            .iter()
-            .filter_map(|from| origin(from))
-            .take(rping_engine::ANSWERERS)
-            .collect(),
+        reasons: reasons.into(),
+        from: running.from.iter().filter_map(|from| origin(from)).collect(),
         stats: Recorder::from_snapshot(snapshot),
-        last_refusal: running.last_refusal.as_ref().map(RefusalText::read),
-        tx_stamps: running.tx_stamps,
-        rx_stamps: running.rx_stamps,
+        last_refusal: running
+            .last_refusal
+            .as_ref()
+            .map(|refusal| Box::new(refusal.read())),
+        stamps: Stamps::of(running.tx_stamps, running.rx_stamps),
         ..TargetReport::empty()
     }
 }

@@ -136,7 +136,7 @@ fn a_run_that_was_killed_is_shown_up_to_its_last_whole_second() {
     assert_eq!(mine.stats.histogram(), theirs.stats.histogram());
     assert_eq!(mine.stats.loss_runs().parts(), theirs.stats.loss_runs().parts());
     assert_eq!(mine.stats.jitter_rfc3550(), theirs.stats.jitter_rfc3550());
-    let refused = whole.report.run.targets[1].last_refusal.unwrap();
+    let refused = *whole.report.run.targets[1].last_refusal.as_deref().unwrap();
     assert_eq!((refused.reason, refused.errno), (Reason::NoRoute, Some(101)));
 
     // Cut anywhere: never less than the whole lines before, never a panic, never a line that is half there.

@@ -164,9 +164,9 @@ impl Writer {
             let snapshot = of.stats.snapshot();
             let running = Running {
                 from: of.from.iter().map(ToString::to_string).collect(),
-                tx_stamps: of.tx_stamps,
-                rx_stamps: of.rx_stamps,
-                last_refusal: of.last_refusal.as_ref().map(super::line::RefusalText::of),
+                tx_stamps: of.stamps.tx(),
+                rx_stamps: of.stamps.rx(),
+                last_refusal: of.last_refusal.as_deref().map(super::line::RefusalText::of),
                 jitter_rfc3550_ns: snapshot.jitter,
                 ipdv_sum_ns: snapshot.ipdv_sum,
                 ipdv_pairs: snapshot.ipdv_pairs,

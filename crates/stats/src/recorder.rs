@@ -11,10 +11,25 @@ const WINDOW: usize = 1024;
 
 /// What one stream of probes (one target) amounts to.
 ///
-/// [`Recorder::full`] keeps quantiles; [`Recorder::brief`] is for sweeps over many targets and holds counters alone.
+/// [`Recorder::full`] keeps quantiles; [`Recorder::brief`] is for sweeps over many targets and holds counters alone: its
+/// first reply where it stands, and memory elsewhere only once there is a second one, or a loss.
 /// Warm-up probes are simply not recorded.
 #[derive(Clone, Debug)]
 pub struct Recorder {
+    /// The first reply, while it is the only one: its number, its round-trip time (`ABSENT` before it came), and the time
+    /// from when it was due.
+    first_seq: u64,
+    first_rtt: u64,
+    first_from_due: u64,
+    /// Everything, from the second reply on.
+    many: Option<Box<Many>>,
+    loss: Option<Box<LossRuns>>,
+}
+
+static NO_LOSS: LossRuns = LossRuns::new();
+
+#[derive(Clone, Debug)]
+struct Many {
     rtt: Moments,
     full: Option<Box<Full>>,
     from_due_max: u64,
@@ -29,7 +44,6 @@ pub struct Recorder {
     /// One above the highest sequence number that was answered.
     next_expected: u64,
     reordered: u64,
-    loss: LossRuns,
 }
 
 #[derive(Clone, Debug)]
@@ -71,15 +85,211 @@ impl Recorder {
             from_due: Histogram::build(2),
             window: vec![ABSENT; WINDOW].into_boxed_slice(),
         };
-        Recorder {
+        Recorder::of(Many {
             full: Some(Box::new(full)),
+            ..Many::new()
+        })
+    }
+
+    /// Keeps moments and counters alone: 40 bytes, nothing else for a stream of one reply, no quantiles.
+    pub const fn brief() -> Recorder {
+        Recorder {
+            first_seq: 0,
+            first_rtt: ABSENT,
+            first_from_due: 0,
+            many: None,
+            loss: None,
+        }
+    }
+
+    fn of(many: Many) -> Recorder {
+        Recorder {
+            many: Some(Box::new(many)),
             ..Recorder::brief()
         }
     }
 
-    /// Keeps moments and counters alone: 208 bytes, nothing on the heap, no quantiles.
-    pub const fn brief() -> Recorder {
+    /// A probe was answered; called in the order in which the answers came, once for each probe.
+    ///
+    /// `rtt_ns` is `None` when the round trip is not known (a handshake whose SYN was sent again): such an answer
+    /// counts for reordering and for nothing else, and `from_due_ns` is not used.
+    #[inline]
+    pub fn reply(&mut self, seq: u64, rtt_ns: Option<u64>, from_due_ns: u64) {
+        if let Some(many) = &mut self.many {
+            return many.reply(seq, rtt_ns, from_due_ns);
+        }
+        match rtt_ns {
+            Some(rtt) if self.first_rtt == ABSENT => {
+                self.first_seq = seq;
+                self.first_rtt = rtt.min(ABSENT - 1);
+                self.first_from_due = from_due_ns;
+            }
+            _ => self.many_mut().reply(seq, rtt_ns, from_due_ns),
+        }
+    }
+
+    /// Room for more than one reply, the first one in it.
+    fn many_mut(&mut self) -> &mut Many {
+        let (seq, rtt, from_due) = (self.first_seq, self.first_rtt, self.first_from_due);
+        self.many.get_or_insert_with(|| {
+            let mut many = Many::new();
+            if rtt != ABSENT {
+                many.reply(seq, Some(rtt), from_due);
+            }
+            Box::new(many)
+        })
+    }
+
+    /// Probe `seq`, sent at `sent_at_ns` on any one clock, was not answered in time. Called in ascending order of
+    /// `seq`.
+    pub fn lost(&mut self, seq: u64, sent_at_ns: u64) {
+        self.loss_mut().lost(seq, sent_at_ns);
+    }
+
+    fn loss_mut(&mut self) -> &mut LossRuns {
+        self.loss.get_or_insert_with(|| Box::new(LossRuns::new()))
+    }
+
+    /// Adds another stream, whole, as for a total over targets: samples, pairs, reordered replies and loss runs add
+    /// up, and nothing is paired across the two. The jitter is the mean of the two, weighted by replies.
+    ///
+    /// Quantiles need the histograms of all: when only one side kept them, the sum has none.
+    pub fn merge(&mut self, other: &Recorder) {
+        match &other.many {
+            Some(theirs) => self.many_mut().merge(theirs),
+            None if other.first_rtt != ABSENT => self.many_mut().merge(other.clone().many_mut()),
+            None => {}
+        }
+        if let Some(theirs) = &other.loss {
+            self.loss_mut().merge(theirs);
+        }
+    }
+
+    /// Everything it amounts to, for keeping it in a file.
+    pub fn snapshot(&self) -> Snapshot {
+        let (ipdv_sum, ipdv_pairs) = self
+            .many
+            .as_ref()
+            .map_or((0, 0), |many| (many.ipdv_sum, many.ipdv_pairs));
+        Snapshot {
+            rtt: self.rtt(),
+            histogram: self.histogram().cloned(),
+            from_due: self.from_due_histogram().cloned(),
+            from_due_max: match &self.many {
+                Some(many) => many.from_due_max,
+                None => self.first_from_due,
+            },
+            jitter: self.jitter_rfc3550(),
+            ipdv_sum,
+            ipdv_pairs,
+            reordered: self.reordered(),
+            loss: self.loss_runs().clone(),
+        }
+    }
+
+    /// Puts it together again. What is recorded later pairs with nothing that came before; quantiles need both
+    /// histograms.
+    pub fn from_snapshot(of: Snapshot) -> Recorder {
+        let full = match (of.histogram, of.from_due) {
+            (Some(rtt), Some(from_due)) => Some(Box::new(Full {
+                rtt,
+                from_due,
+                window: vec![ABSENT; WINDOW].into_boxed_slice(),
+            })),
+            _ => None,
+        };
         Recorder {
+            loss: Some(Box::new(of.loss)),
+            ..Recorder::of(Many {
+                rtt: of.rtt,
+                full,
+                from_due_max: of.from_due_max,
+                jitter: of.jitter.unwrap_or(f64::NAN),
+                ipdv_sum: of.ipdv_sum,
+                ipdv_pairs: of.ipdv_pairs,
+                reordered: of.reordered,
+                ..Many::new()
+            })
+        }
+    }
+
+    /// Count, minimum, maximum, mean and standard deviation of the round-trip times, exact.
+    pub fn rtt(&self) -> Moments {
+        if let Some(many) = &self.many {
+            return many.rtt;
+        }
+        let mut one = Moments::new();
+        if self.first_rtt != ABSENT {
+            one.record(self.first_rtt);
+        }
+        one
+    }
+
+    fn histograms(&self) -> Option<&Full> {
+        self.many.as_ref()?.full.as_deref()
+    }
+
+    /// The round-trip time that the fraction `q` of the replies did not exceed, in nanoseconds, within 0.1 %; `None`
+    /// with fewer replies than [`crate::replies_needed`] says, or when no histogram is kept.
+    pub fn rtt_quantile(&self, q: f64) -> Option<u64> {
+        let rtt = self.rtt();
+        let (min, max) = (rtt.min()?, rtt.max()?);
+        Some(self.histograms()?.rtt.quantile(q)?.clamp(min, max))
+    }
+
+    /// The same of the time from when the schedule wanted the probe sent to its answer, within 1 %.
+    pub fn from_due_quantile(&self, q: f64) -> Option<u64> {
+        let most = self.many.as_ref()?.from_due_max;
+        Some(self.histograms()?.from_due.quantile(q)?.min(most))
+    }
+
+    /// The longest time from when the schedule wanted a probe sent to its answer, in nanoseconds.
+    pub fn from_due_max(&self) -> Option<u64> {
+        match &self.many {
+            Some(many) => (many.rtt.count() > 0).then_some(many.from_due_max),
+            None => (self.first_rtt != ABSENT).then_some(self.first_from_due),
+        }
+    }
+
+    /// RFC 3550's jitter (section 6.4.1) of the round-trip times, in nanoseconds: a running estimate with a gain of
+    /// 1/16 that begins at 0, over replies in the order in which they came. Needs two.
+    pub fn jitter_rfc3550(&self) -> Option<f64> {
+        Some(self.many.as_ref()?.jitter).filter(|jitter| !jitter.is_nan())
+    }
+
+    /// The mean absolute delay variation, in nanoseconds, between replies to consecutive sequence numbers (IPDV of
+    /// RFC 3393, in the selection that RFC 5481, section 4.1, describes). Both must have been answered; what comes
+    /// more than 1024 numbers late (2 in a brief recorder) pairs with nothing.
+    pub fn ipdv_mean(&self) -> Option<f64> {
+        let many = self.many.as_ref()?;
+        (many.ipdv_pairs > 0).then(|| many.ipdv_sum as f64 / many.ipdv_pairs as f64)
+    }
+
+    /// How many replies came after a reply to a later probe (RFC 4737, section 3, Type-P-Reordered).
+    #[inline]
+    pub fn reordered(&self) -> u64 {
+        self.many.as_ref().map_or(0, |many| many.reordered)
+    }
+
+    /// How long the bursts of lost probes were.
+    pub fn loss_runs(&self) -> &LossRuns {
+        self.loss.as_deref().unwrap_or(&NO_LOSS)
+    }
+
+    /// The histogram of the round-trip times, where one is kept.
+    pub fn histogram(&self) -> Option<&Histogram> {
+        self.histograms().map(|full| &full.rtt)
+    }
+
+    /// The histogram of the times from when the probes were due, where one is kept.
+    pub fn from_due_histogram(&self) -> Option<&Histogram> {
+        self.histograms().map(|full| &full.from_due)
+    }
+}
+
+impl Many {
+    const fn new() -> Many {
+        Many {
             rtt: Moments::new(),
             full: None,
             from_due_max: 0,
@@ -90,16 +300,11 @@ impl Recorder {
             window: [ABSENT; 2],
             next_expected: 0,
             reordered: 0,
-            loss: LossRuns::new(),
         }
     }
 
-    /// A probe was answered; called in the order in which the answers came, once for each probe.
-    ///
-    /// `rtt_ns` is `None` when the round trip is not known (a handshake whose SYN was sent again): such an answer
-    /// counts for reordering and for nothing else, and `from_due_ns` is not used.
     #[inline]
-    pub fn reply(&mut self, seq: u64, rtt_ns: Option<u64>, from_due_ns: u64) {
+    fn reply(&mut self, seq: u64, rtt_ns: Option<u64>, from_due_ns: u64) {
         // 584 years is "not there": a round trip is one nanosecond less at most.
         let rtt = rtt_ns.map_or(ABSENT, |ns| ns.min(ABSENT - 1));
         self.place(seq, rtt);
@@ -166,17 +371,7 @@ impl Recorder {
         window[slot(seq)] = rtt;
     }
 
-    /// Probe `seq`, sent at `sent_at_ns` on any one clock, was not answered in time. Called in ascending order of
-    /// `seq`.
-    pub fn lost(&mut self, seq: u64, sent_at_ns: u64) {
-        self.loss.lost(seq, sent_at_ns);
-    }
-
-    /// Adds another stream, whole, as for a total over targets: samples, pairs, reordered replies and loss runs add
-    /// up, and nothing is paired across the two. The jitter is the mean of the two, weighted by replies.
-    ///
-    /// Quantiles need the histograms of all: when only one side kept them, the sum has none.
-    pub fn merge(&mut self, other: &Recorder) {
+    fn merge(&mut self, other: &Many) {
         self.jitter = match (self.jitter.is_nan(), other.jitter.is_nan()) {
             (_, true) => self.jitter,
             (true, false) => other.jitter,
@@ -198,101 +393,6 @@ impl Recorder {
         self.ipdv_sum = self.ipdv_sum.saturating_add(other.ipdv_sum);
         self.ipdv_pairs = self.ipdv_pairs.saturating_add(other.ipdv_pairs);
         self.reordered = self.reordered.saturating_add(other.reordered);
-        self.loss.merge(&other.loss);
-    }
-
-    /// Everything it amounts to, for keeping it in a file.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            rtt: self.rtt,
-            histogram: self.histogram().cloned(),
-            from_due: self.from_due_histogram().cloned(),
-            from_due_max: self.from_due_max,
-            jitter: self.jitter_rfc3550(),
-            ipdv_sum: self.ipdv_sum,
-            ipdv_pairs: self.ipdv_pairs,
-            reordered: self.reordered,
-            loss: self.loss.clone(),
-        }
-    }
-
-    /// Puts it together again. What is recorded later pairs with nothing that came before; quantiles need both
-    /// histograms.
-    pub fn from_snapshot(of: Snapshot) -> Recorder {
-        let full = match (of.histogram, of.from_due) {
-            (Some(rtt), Some(from_due)) => Some(Box::new(Full {
-                rtt,
-                from_due,
-                window: vec![ABSENT; WINDOW].into_boxed_slice(),
-            })),
-            _ => None,
-        };
-        Recorder {
-            rtt: of.rtt,
-            full,
-            from_due_max: of.from_due_max,
-            jitter: of.jitter.unwrap_or(f64::NAN),
-            ipdv_sum: of.ipdv_sum,
-            ipdv_pairs: of.ipdv_pairs,
-            reordered: of.reordered,
-            loss: of.loss,
-            ..Recorder::brief()
-        }
-    }
-
-    /// Count, minimum, maximum, mean and standard deviation of the round-trip times, exact.
-    pub const fn rtt(&self) -> &Moments {
-        &self.rtt
-    }
-
-    /// The round-trip time that the fraction `q` of the replies did not exceed, in nanoseconds, within 0.1 %; `None`
-    /// with fewer replies than [`crate::replies_needed`] says, or when no histogram is kept.
-    pub fn rtt_quantile(&self, q: f64) -> Option<u64> {
-        let (min, max) = (self.rtt.min()?, self.rtt.max()?);
-        Some(self.full.as_ref()?.rtt.quantile(q)?.clamp(min, max))
-    }
-
-    /// The same of the time from when the schedule wanted the probe sent to its answer, within 1 %.
-    pub fn from_due_quantile(&self, q: f64) -> Option<u64> {
-        Some(self.full.as_ref()?.from_due.quantile(q)?.min(self.from_due_max))
-    }
-
-    /// The longest time from when the schedule wanted a probe sent to its answer, in nanoseconds.
-    pub fn from_due_max(&self) -> Option<u64> {
-        (self.rtt.count() > 0).then_some(self.from_due_max)
-    }
-
-    /// RFC 3550's jitter (section 6.4.1) of the round-trip times, in nanoseconds: a running estimate with a gain of
-    /// 1/16 that begins at 0, over replies in the order in which they came. Needs two.
-    pub fn jitter_rfc3550(&self) -> Option<f64> {
-        (!self.jitter.is_nan()).then_some(self.jitter)
-    }
-
-    /// The mean absolute delay variation, in nanoseconds, between replies to consecutive sequence numbers (IPDV of
-    /// RFC 3393, in the selection that RFC 5481, section 4.1, describes). Both must have been answered; what comes
-    /// more than 1024 numbers late (2 in a brief recorder) pairs with nothing.
-    pub fn ipdv_mean(&self) -> Option<f64> {
-        (self.ipdv_pairs > 0).then(|| self.ipdv_sum as f64 / self.ipdv_pairs as f64)
-    }
-
-    /// How many replies came after a reply to a later probe (RFC 4737, section 3, Type-P-Reordered).
-    pub const fn reordered(&self) -> u64 {
-        self.reordered
-    }
-
-    /// How long the bursts of lost probes were.
-    pub const fn loss_runs(&self) -> &LossRuns {
-        &self.loss
-    }
-
-    /// The histogram of the round-trip times, where one is kept.
-    pub fn histogram(&self) -> Option<&Histogram> {
-        self.full.as_ref().map(|full| &full.rtt)
-    }
-
-    /// The histogram of the times from when the probes were due, where one is kept.
-    pub fn from_due_histogram(&self) -> Option<&Histogram> {
-        self.full.as_ref().map(|full| &full.from_due)
     }
 }
 
@@ -301,8 +401,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_brief_recorder_is_208_bytes() {
-        assert_eq!(size_of::<Recorder>(), 208);
+    fn a_brief_recorder_is_40_bytes() {
+        assert_eq!(size_of::<Recorder>(), 40);
     }
 
     #[test]
@@ -383,7 +483,7 @@ mod tests {
         let again = Recorder::from_snapshot(r.snapshot());
         let figures = |r: &Recorder| {
             (
-                (*r.rtt(), r.rtt_quantile(0.5), r.from_due_quantile(0.5)),
+                (r.rtt(), r.rtt_quantile(0.5), r.from_due_quantile(0.5)),
                 (r.from_due_max(), r.jitter_rfc3550(), r.ipdv_mean()),
                 (r.reordered(), r.loss_runs().longest_outage_ns()),
             )
