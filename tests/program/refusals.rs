@@ -88,7 +88,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["icmp", "127.0.0.1", "--no-such-flag"], "--no-such-flag"),
     (&["arp", "127.0.0.1"], "loopback"),
     (&["icmp", "\u{1b}[31mred"], "\\x1b"),
-    (&["latency", "127.0.0.1"], "not in this version"),
+    (&["bundle", "127.0.0.1"], "not in this version"),
 ];
 
 #[test]
