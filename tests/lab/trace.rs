@@ -335,3 +335,44 @@ fn hostile_and_truncated_captures_are_an_error_or_used_as_far_as_they_go() {
         "{run:?}"
     );
 }
+
+#[test]
+fn over_ipv6_which_has_no_identification_the_counts_are_equal_too() {
+    if !require_root("over_ipv6_which_has_no_identification_the_counts_are_equal_too") {
+        return;
+    }
+    let bench = bench(&[]);
+    bench.lab.router.nft(
+        "table inet t { counter there { } \nchain c { type filter hook forward priority 0; \
+         meta nfproto ipv6 iifname r0 udp dport 7 numgen inc mod 4 1 counter name there drop; }\n}",
+    );
+    let _echo = rping_lab::UdpService::echo(&bench.lab.server, (Routed::SERVER_V6, 7).into());
+    let run = rping(
+        &bench.lab.client,
+        &[
+            "udp",
+            "--protocol",
+            "echo",
+            "fd77:2::1",
+            "-n",
+            "40",
+            "-i",
+            "0.005",
+            "-W",
+            "0.3",
+            "-q",
+        ],
+    );
+    assert_eq!(run.status, Some(0), "{run:?}");
+    let there = counted(&bench.lab.router, "there");
+    let (document, _) = bench.compare();
+    let forward = flow(&document, "a_to_b", "[fd77:2::1]:7\"");
+    let reverse = flow(&document, "b_to_a", "[fd77:2::1]:7\"");
+    assert_eq!((there, count(forward, "left")), (10, 40));
+    assert_eq!(count(forward, "lost"), there, "{document:#}");
+    assert_eq!((count(reverse, "left"), count(reverse, "lost")), (30, 0));
+    assert_eq!(
+        forward["changes"].to_string(),
+        r#"[{"arrived":"63","field":"ttl","left":"64","packets":30}]"#
+    );
+}
