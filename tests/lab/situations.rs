@@ -50,14 +50,24 @@ fn each_situation_has_its_own_outcome_reason_and_words() {
     });
     let mut results = results.into_inner().unwrap();
     results.sort_by_key(|(order, ..)| *order);
-    let mut rows = vec![["situation", "rping …", "outcome", "reason", "as wanted"]
-        .map(str::to_owned)
-        .to_vec()];
+    let mut rows = vec![
+        ["situation", "rping …", "outcome", "reason", "stamps", "as wanted"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     let mut faults = Vec::new();
     for (_, situation, ask, verdict) in results {
         let (outcome, reason) = ask.verdict();
         let met = if verdict.is_ok() { "yes" } else { "NO" };
-        let row = [situation.name, ask.command(), outcome, reason.unwrap_or("-"), met];
+        let stamps = verdict.as_ref().map_or("?", String::as_str);
+        let row = [
+            situation.name,
+            ask.command(),
+            outcome,
+            reason.unwrap_or("-"),
+            stamps,
+            met,
+        ];
         rows.push(row.map(str::to_owned).to_vec());
         if let Err(fault) = verdict {
             faults.push(format!("{}: {}: {fault}", situation.name, ask.command()));
@@ -73,8 +83,8 @@ fn each_situation_has_its_own_outcome_reason_and_words() {
     );
 }
 
-/// Asks twice: for the document, then for the words.
-fn check(bench: &Bench, ask: &Ask) -> Result<(), String> {
+/// Asks twice: for the document, then for the words. Who took the stamps, or `-`.
+fn check(bench: &Bench, ask: &Ask) -> Result<String, String> {
     let mut args: Vec<&str> = ask.command().split(' ').collect();
     args.extend(["-n", "1"]);
     if !args.contains(&"-W") {
@@ -110,7 +120,12 @@ fn check(bench: &Bench, ask: &Ask) -> Result<(), String> {
     if run.status != Some(if answered { 0 } else { 1 }) {
         return Err(format!("exit {:?}", run.status));
     }
-    if answered {
+    let stamps = &document["instrument"]["timestamps"];
+    let stamps = ["tx", "rx"].map(|side| stamps[side].as_str().unwrap_or("-"));
+    if stamps != [ask.stamps().unwrap_or("-"); 2] {
+        return Err(format!("stamps {stamps:?}"));
+    }
+    if answered && ask.stamps().is_none() {
         lost_syn(target)?;
     }
     let text = rping(&bench.client, &args);
@@ -118,7 +133,7 @@ fn check(bench: &Bench, ask: &Ask) -> Result<(), String> {
     let said = text.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     match ask.words().find(|words| !said.contains(words)) {
         Some(missing) => Err(format!("not said: {missing:?}; said: {said}")),
-        None => Ok(()),
+        None => Ok(stamps[0].to_owned()),
     }
 }
 

@@ -3,6 +3,7 @@
 mod bandwidth;
 mod compare;
 mod endings;
+mod faults;
 mod graph;
 mod hdr;
 mod latency;

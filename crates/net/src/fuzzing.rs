@@ -1,6 +1,8 @@
 //! What the fuzzer calls.
 
-use crate::cmsg::Control;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::cmsg::{Control, ExtendedError};
 use crate::errqueue::SocketError;
 
 /// Reads any bytes as control messages, and as the packet that an error among them quotes.
@@ -11,6 +13,19 @@ pub fn control_messages(bytes: &[u8]) {
             let _ = error.verdict(|address| address.is_loopback());
         }
     }
+}
+
+/// What the kernel makes of a port unreachable from `offender` that quotes any bytes of a packet to `destination`.
+pub fn port_unreachable(destination: SocketAddr, offender: IpAddr, quoted: &[u8]) -> Option<SocketError> {
+    let error = ExtendedError {
+        errno: libc::ECONNREFUSED.unsigned_abs(),
+        origin: libc::SO_EE_ORIGIN_ICMP,
+        kind: 3,
+        code: 3,
+        info: 0,
+        offender: Some(offender),
+    };
+    SocketError::new(error, Some(destination), quoted)
 }
 
 /// Reads any bytes as what the kernel answers to questions about routes, neighbours and interfaces.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use rping_lab::{Acceptor, Lab, Namespace, Pair, Routed};
+use rping_lab::{Acceptor, Background, Lab, Namespace, Pair, Routed, UdpService};
 
 /// A place to probe from, and what must stay alive meanwhile.
 pub(super) struct Bench {
@@ -28,6 +28,22 @@ impl Bench {
 
 pub(super) fn address(ip: impl Into<IpAddr>, port: u16) -> SocketAddr {
     SocketAddr::new(ip.into(), port)
+}
+
+/// A host that answers everything.
+pub(super) fn all_is_well() -> Bench {
+    let pair = Lab::pair();
+    let mut server = crate::support::command(&pair.server);
+    server.arg("server");
+    let mut server = Background::spawn(server);
+    server.wait_for("5201", Duration::from_secs(20));
+    let mut rest: Vec<Box<dyn Any + Send>> = vec![Box::new(server)];
+    for ip in [IpAddr::from(Pair::SERVER_V4), IpAddr::from(Pair::SERVER_V6)] {
+        rest.push(Box::new(UdpService::echo(&pair.server, address(ip, 7))));
+        rest.push(Box::new(Acceptor::start(&pair.server, address(ip, 445))));
+    }
+    rest.push(Box::new(pair.server));
+    Bench::new(pair.client, rest)
 }
 
 /// Rules of one chain, one per line.

@@ -2,7 +2,7 @@
 
 use rping_lab::{Acceptor, Emulator, FullListener, Impairment, Kind, Lab, Pair};
 
-use super::bench::{address, filter, ports_used_up, reject, Bench};
+use super::bench::{address, all_is_well, filter, ports_used_up, reject, Bench};
 
 /// A fault, or none, and what must be said of it.
 pub(super) struct Situation {
@@ -14,7 +14,7 @@ pub(super) struct Situation {
 
 /// One probe in one situation, and what must come of it.
 pub(super) struct Ask {
-    /// The command line without `rping`, count and timeout; then outcome and reason.
+    /// The command line without `rping`, count and timeout; then outcome and reason, or for a reply whose stamps it has.
     line: &'static str,
     /// What must stand in the text output, `|` between.
     words: &'static str,
@@ -32,8 +32,19 @@ impl Ask {
 
     /// The outcome by its key in the document, and the reason where there is one.
     pub(super) fn verdict(&self) -> (&'static str, Option<&'static str>) {
-        let mut verdict = self.line.split(" -> ").nth(1).unwrap_or_default().split(' ');
-        (verdict.next().unwrap_or_default(), verdict.next())
+        let (outcome, more) = self.expected();
+        (outcome, more.filter(|_| outcome != "received"))
+    }
+
+    /// Who must have taken both stamps of a reply; `None` where there must be no round trip.
+    pub(super) fn stamps(&self) -> Option<&'static str> {
+        let (outcome, more) = self.expected();
+        more.filter(|_| outcome == "received")
+    }
+
+    fn expected(&self) -> (&'static str, Option<&'static str>) {
+        let mut expected = self.line.split(" -> ").nth(1).unwrap_or_default().split(' ');
+        (expected.next().unwrap_or_default(), expected.next())
     }
 
     /// What must be said.
@@ -43,6 +54,28 @@ impl Ask {
 }
 
 pub(super) const SITUATIONS: &[Situation] = &[
+    Situation {
+        name: "all is well",
+        bench: all_is_well,
+        asks: &[
+            ask("icmp 10.77.0.2 -W 3s -> received kernel", "time stamps kernel"),
+            ask("icmp fd77::2 -W 3s -> received kernel", "time stamps kernel"),
+            ask("udp 10.77.0.2:7 -W 3s -> received kernel", "time stamps kernel"),
+            ask("udp [fd77::2]:7 -W 3s -> received kernel", "time stamps kernel"),
+            ask("udp 10.77.0.2 -W 3s -> received kernel", "time stamps kernel"),
+            ask("udp fd77::2 -W 3s -> received kernel", "time stamps kernel"),
+            ask("arp 10.77.0.2 -W 3s -> received kernel", "time stamps kernel"),
+            ask("arp fd77::2 -W 3s -> received kernel", "time stamps kernel"),
+            ask(
+                "tcp 10.77.0.2:445 -W 3s -> received tcp_info",
+                "time stamps tcp_info",
+            ),
+            ask(
+                "tcp [fd77::2]:445 -W 3s -> received tcp_info",
+                "time stamps tcp_info",
+            ),
+        ],
+    },
     Situation {
         name: "closed port",
         bench: || Bench::pair(Lab::pair()),
