@@ -16,6 +16,8 @@ struct Case {
     stamps: &'static str,
     /// A capture filter for probes and answers, alternating.
     filter: &'static str,
+    /// Packets that are no probes may follow the last one: they tell on which way the last probes were lost.
+    closes: bool,
     /// Probe, then answer: what a frame is, by its bytes.
     is_probe: fn(&Packet) -> bool,
 }
@@ -28,6 +30,7 @@ const CASES: &[Case] = &[
         args: &["icmp", "10.77.0.2"],
         stamps: "kernel",
         filter: "icmp[icmptype] == icmp-echo or icmp[icmptype] == icmp-echoreply",
+        closes: false,
         is_probe: |packet| packet.ip().is_some_and(|ip| ip[20] == 8),
     },
     Case {
@@ -35,6 +38,7 @@ const CASES: &[Case] = &[
         args: &["icmp", "fd77::2"],
         stamps: "kernel",
         filter: "icmp6 and (ip6[40] == 128 or ip6[40] == 129)",
+        closes: false,
         is_probe: |packet| packet.ip().is_some_and(|ip| ip[40] == 128),
     },
     Case {
@@ -42,6 +46,7 @@ const CASES: &[Case] = &[
         args: &["udp", "10.77.0.2:7"],
         stamps: "kernel",
         filter: "udp port 7",
+        closes: false,
         is_probe: |packet| packet.ip().is_some_and(|ip| ip[22..24] == [0, 7]),
     },
     Case {
@@ -49,6 +54,7 @@ const CASES: &[Case] = &[
         args: &["udp", "[fd77::2]:7"],
         stamps: "kernel",
         filter: "udp port 7",
+        closes: false,
         is_probe: |packet| packet.ip().is_some_and(|ip| ip[42..44] == [0, 7]),
     },
     Case {
@@ -56,6 +62,7 @@ const CASES: &[Case] = &[
         args: &["udp", "10.77.0.2"],
         stamps: "kernel",
         filter: "udp port 5201",
+        closes: true,
         is_probe: |packet| packet.ip().is_some_and(|ip| ip[22..24] == 5201u16.to_be_bytes()),
     },
     Case {
@@ -63,6 +70,7 @@ const CASES: &[Case] = &[
         args: &["udp", "fd77::2"],
         stamps: "kernel",
         filter: "udp port 5201",
+        closes: true,
         is_probe: |packet| packet.ip().is_some_and(|ip| ip[42..44] == 5201u16.to_be_bytes()),
     },
     Case {
@@ -70,6 +78,7 @@ const CASES: &[Case] = &[
         args: &["arp", "10.77.0.2"],
         stamps: "kernel",
         filter: "arp",
+        closes: false,
         is_probe: |packet| packet.arp().is_some_and(|arp| arp[7] == 1),
     },
     Case {
@@ -77,6 +86,7 @@ const CASES: &[Case] = &[
         args: &["arp", "fd77::2"],
         stamps: "kernel",
         filter: "icmp6 and (ip6[40] == 135 or ip6[40] == 136)",
+        closes: false,
         is_probe: |packet| packet.ip().is_some_and(|ip| ip[40] == 135),
     },
     Case {
@@ -84,6 +94,7 @@ const CASES: &[Case] = &[
         args: &["tcp", "10.77.0.2:445"],
         stamps: "tcp_info",
         filter: "tcp port 445 and tcp[tcpflags] & tcp-syn != 0",
+        closes: false,
         is_probe: |packet| packet.ip().is_some_and(|ip| ip[33] & 0x10 == 0),
     },
     Case {
@@ -91,6 +102,7 @@ const CASES: &[Case] = &[
         args: &["tcp", "[fd77::2]:445"],
         stamps: "tcp_info",
         filter: "tcp port 445 and ip6[53] & 2 != 0",
+        closes: false,
         is_probe: |packet| packet.ip().is_some_and(|ip| ip[53] & 0x10 == 0),
     },
 ];
@@ -179,7 +191,10 @@ fn measure(pair: &Pair, case: &Case) -> (Vec<String>, Option<String>) {
         .filter_map(|record| record["rtt_ns"].as_u64())
         .map(i128::from)
         .collect();
-    let captured = round_trips(&packets, case.is_probe);
+    let mut captured = round_trips(&packets, case.is_probe);
+    if case.closes {
+        captured.truncate(COUNT);
+    }
     if shown.len() != COUNT || captured.len() != COUNT {
         return (
             row,
