@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Write};
 use std::path::Path;
 
+use rping_evidence::capture::ReadError;
 use rping_evidence::trace;
 
 use crate::args::output::Format;
@@ -29,7 +30,11 @@ pub(crate) fn run(request: &TraceRequest) -> u8 {
         Ok(report) => report,
         Err((which, error)) => {
             let path = if which == 'A' { &request.a } else { &request.b };
-            return complain(&escape::line(&format!("{}: {error}", path.display())));
+            let why = match error {
+                ReadError::Io(error) => crate::args::plain(&error),
+                other => other.to_string(),
+            };
+            return complain(&escape::line(&format!("{}: {why}", path.display())));
         }
     };
     let document = show::Document::new(&report, &request.a, &request.b);

@@ -329,6 +329,13 @@ fn hostile_and_truncated_captures_are_an_error_or_used_as_far_as_they_go() {
             "{run:?}"
         );
     }
+    let run = rping(&namespace, &["trace", &whole]);
+    assert_eq!(run.status, Some(2), "{run:?}");
+    assert!(run.stderr.starts_with("rping: say which two captures"), "{run:?}");
+    let place = directory.path().to_str().expect("a path");
+    let run = rping(&namespace, &["trace", &whole, place]);
+    assert_eq!(run.status, Some(2), "{run:?}");
+    assert!(run.stderr.ends_with(": Is a directory\n"), "{run:?}");
     let run = rping(&namespace, &["trace", &whole, "/no/such/file"]);
     assert!(
         run.status == Some(2) && run.stderr.contains("cannot be read: No such file"),

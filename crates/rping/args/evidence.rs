@@ -122,11 +122,11 @@ pub struct SocketsRequest {
 #[derive(Args, Debug)]
 pub(crate) struct TraceArgs {
     /// A capture taken at one place: pcap or pcapng, of rping --pcap, tcpdump, Wireshark
-    #[arg(value_name = "A", required = true)]
-    a: std::path::PathBuf,
+    #[arg(value_name = "A")]
+    a: Option<std::path::PathBuf>,
     /// A capture of the same traffic, taken at another place
-    #[arg(value_name = "B", required = true)]
-    b: std::path::PathBuf,
+    #[arg(value_name = "B")]
+    b: Option<std::path::PathBuf>,
     #[command(flatten)]
     show: ShowArgs,
 }
@@ -145,13 +145,18 @@ pub struct TraceRequest {
 }
 
 /// Reads what was typed.
-pub(super) fn trace(args: TraceArgs) -> TraceRequest {
-    TraceRequest {
+pub(super) fn trace(args: TraceArgs) -> Result<TraceRequest, Usage> {
+    let (Some(a), Some(b)) = (args.a, args.b) else {
+        return Err(Usage::new(
+            "say which two captures: rping trace A.pcapng B.pcapng; try rping trace --help",
+        ));
+    };
+    Ok(TraceRequest {
         format: args.show.format(),
         color: args.show.color(),
-        a: args.a,
-        b: args.b,
-    }
+        a,
+        b,
+    })
 }
 
 /// The time between two looks: a retransmission timer has run out at least once by then on most paths.

@@ -143,7 +143,7 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         Command::Compare(args) => return saved::compare(args).map(Invocation::Saved),
         Command::Report(args) => return saved::report(args).map(Invocation::Saved),
         Command::Server(args) => return server::parse(&args).map(Invocation::Server),
-        Command::Trace(args) => return Ok(Invocation::Trace(evidence::trace(args))),
+        Command::Trace(args) => return Ok(Invocation::Trace(evidence::trace(args)?)),
         Command::Sockets(args) => return evidence::sockets(args).map(Invocation::Sockets),
         Command::Psping { words } => return psping::parse(&words),
         Command::Completions { shell } => return Ok(Invocation::Print(pages::completions(shell))),
