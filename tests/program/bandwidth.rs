@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use rping::peer::{Limits, Server, ServerHandle};
+use rping::peer::{Key, Limits, Listen, Server, ServerHandle};
 use serde_json::Value;
 
 use crate::{rping, text};
@@ -21,8 +21,16 @@ struct Serving {
 
 impl Serving {
     fn start() -> Serving {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = Server::bind(&[address], Limits::default(), Arc::new(|_: &str| ())).expect("a server");
+        Serving::with(None)
+    }
+
+    fn with(key: Option<Key>) -> Serving {
+        let listen = Listen {
+            tests: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            key,
+            ..Listen::default()
+        };
+        let server = Server::open(&listen, Limits::default(), Arc::new(|_: &str| ())).expect("a server");
         let (at, handle) = (server.local_addrs().next().expect("a port"), server.handle());
         let thread = Some(std::thread::spawn(move || server.run().expect("it runs")));
         let at = at.to_string();
@@ -319,5 +327,67 @@ fn an_interrupt_shows_the_summary_and_a_reader_that_goes_away_is_a_quiet_end() {
     assert_eq!(
         (output.status.code(), text(&output.stderr)),
         (Some(0), String::new())
+    );
+}
+
+#[test]
+fn a_server_with_a_key_serves_whoever_has_it_on_every_connection_and_nobody_else() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("mode");
+        path.to_str().expect("a name").to_owned()
+    };
+    let (right, wrong) = (
+        file("right", "sixteen octets!!\n"),
+        file("wrong", "sixteen others!!\n"),
+    );
+    let serving = Serving::with(Key::new(b"sixteen octets!!"));
+    for flags in [
+        "-n 20 -l 64k -P 3",
+        "-n 20 -l 64k --bidir",
+        "-u -n 20 -l 1000 -b 10m",
+    ] {
+        let output = bandwidth(&serving.at, &format!("{flags} -o json --key-file {right}"));
+        assert_eq!(output.status.code(), Some(0), "{flags}: {}", text(&output.stderr));
+        let target = json(&output.stdout)["targets"][0].clone();
+        let side = if target["forward"].is_object() {
+            &target["forward"]
+        } else {
+            &target
+        };
+        assert!(side["received_bytes"].as_u64() > Some(0), "{target:#}");
+    }
+    let by_environment = Command::new(env!("CARGO_BIN_EXE_rping"))
+        .args(["bandwidth", &serving.at, "-n", "20", "-q"])
+        .env("RPING_KEY", "sixteen octets!!")
+        .output()
+        .expect("it runs");
+    assert_eq!(
+        by_environment.status.code(),
+        Some(0),
+        "{}",
+        text(&by_environment.stderr)
+    );
+    let keyed = format!("--key-file {wrong}");
+    for (flags, says) in [
+        (keyed.as_str(), "does not have the same key"),
+        ("", "with a key hears nobody"),
+    ] {
+        let output = bandwidth(&serving.at, &format!("-n 20 {flags}"));
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(says) && said.lines().count() == 1, "{said}");
+    }
+    let beside = bandwidth(&serving.at, &format!("-n 20 --latency --key-file {right}"));
+    assert_eq!(beside.status.code(), Some(2), "{}", text(&beside.stderr));
+    // A server that has none hangs up on whoever proves one.
+    let output = bandwidth(&Serving::start().at, &format!("-n 20 --key-file {right}"));
+    assert!(
+        text(&output.stderr).contains("another, or none"),
+        "{}",
+        text(&output.stderr)
     );
 }

@@ -66,6 +66,7 @@ fn run(server: SocketAddr, parameters: Parameters, end: End) -> (Result<Outcome,
         stream: StreamOptions::default(),
         patience: Duration::from_secs(3),
         interval: Duration::from_millis(250),
+        key: None,
     };
     let started = Clock.now();
     let ended = client.run(client.prepare(), &mut (), &Notify::new());

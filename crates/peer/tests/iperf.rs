@@ -200,6 +200,7 @@ fn client(port: u16, parameters: Parameters, end: End) -> Client {
         stream: StreamOptions::default(),
         patience: Duration::from_secs(3),
         interval: Duration::from_millis(250),
+        key: None,
     }
 }
 

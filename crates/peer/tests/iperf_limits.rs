@@ -90,6 +90,7 @@ fn honest(at: SocketAddr) {
         stream: StreamOptions::default(),
         patience: Duration::from_secs(3),
         interval: Duration::from_secs(1),
+        key: None,
     };
     let outcome = client.run(client.prepare(), &mut (), &Notify::new()).unwrap();
     assert_eq!(outcome.failure, None);
@@ -271,6 +272,7 @@ fn many_tests_run_at_once() {
                     stream: StreamOptions::default(),
                     patience: Duration::from_secs(3),
                     interval: Duration::from_secs(1),
+                    key: None,
                 };
                 client.run(client.prepare(), &mut (), &Notify::new()).unwrap()
             })

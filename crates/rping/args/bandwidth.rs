@@ -1,5 +1,6 @@
 //! `rping bandwidth`: what was typed, and what it means.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -105,6 +106,14 @@ pub(crate) struct BandwidthArgs {
     #[arg(long, value_name = "HOST[:PORT]", num_args = 0..=1, require_equals = true, default_missing_value = "",
         help_heading = "What is sent")]
     pub(crate) latency: Option<String>,
+    /// File with the key that the server was started with, mode 600 [default: the environment's RPING_KEY, else no key]
+    #[arg(
+        long,
+        value_name = "FILE",
+        allow_hyphen_values = true,
+        help_heading = "Authentication"
+    )]
+    pub(crate) key_file: Option<PathBuf>,
 
     /// Stop after N messages in all, or after a time: 10000, 10s, 1m [default: 10s]
     #[arg(short = 'n', visible_short_alias = 'c', long, value_name = "N|TIME", value_parser = value::stop,
@@ -187,6 +196,8 @@ pub struct BandwidthRequest {
     pub dscp: Option<u8>,
     /// Firewall mark.
     pub mark: Option<u32>,
+    /// The file with the key that the server was started with. Default: the key in the environment's `RPING_KEY`, if there is one.
+    pub key_file: Option<PathBuf>,
     /// Latency is probed beside the load: of the server, or of the reflector named here.
     pub latency: Option<Option<String>>,
     /// What the test must amount to.
@@ -304,6 +315,7 @@ pub(super) fn parse(args: BandwidthArgs) -> Result<BandwidthRequest, Usage> {
         ttl: args.ttl,
         dscp: args.dscp,
         mark: args.mark,
+        key_file: args.key_file,
         latency: args
             .latency
             .map(|host| Some(host).filter(|host| !host.is_empty())),

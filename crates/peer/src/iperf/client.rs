@@ -18,6 +18,7 @@ use super::params::{Parameters, Protocol};
 use super::spare::Spare;
 use super::tally::{Budget, Figures};
 use super::Error;
+use crate::Key;
 use running::Running;
 
 /// When the client ends the test.
@@ -44,6 +45,8 @@ pub struct Client {
     pub patience: Duration,
     /// The time between two reports to the observer; not zero.
     pub interval: Duration,
+    /// The key that the server was started with: every connection begins with a proof of it.
+    pub key: Option<Key>,
 }
 
 /// What one direction came to.
@@ -233,7 +236,7 @@ impl Client {
         let mut control = Control::new(self.connect().await?);
         let cookie = Cookie::new(random());
         control.send_cookie(&cookie).await?;
-        let asks = "the server was to ask for the parameters (a busy iperf3 before 3.15 says nothing)";
+        let asks = "the server was to ask for the parameters (a busy iperf3 before 3.15 says nothing; an rping server with a key hears nobody without it)";
         control.expect(State::ParamExchange, STEP, asks).await?;
         control.send_text(&parameters.to_json()).await?;
         let asks = "the server was to ask for the streams";

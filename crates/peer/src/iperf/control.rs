@@ -122,7 +122,7 @@ impl Control {
 }
 
 /// Runs `work` for at most this long.
-async fn within<T>(
+pub(crate) async fn within<T>(
     most: Duration,
     what: &'static str,
     work: impl std::future::Future<Output = std::io::Result<T>>,

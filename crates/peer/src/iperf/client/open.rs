@@ -9,6 +9,8 @@ use rping_net::{Clock, Options};
 use rping_wire::iperf::{Cookie, UDP_ACCEPT, UDP_ACCEPT_OLD, UDP_CONNECT};
 
 use super::Client;
+use crate::auth;
+use crate::iperf::control::{within, STEP};
 use crate::iperf::mover::{Carrier, Early, LOOK};
 use crate::iperf::params::{Parameters, Protocol};
 use crate::iperf::spare::Spare;
@@ -34,7 +36,11 @@ impl Client {
         let taken = stream
             .set_nonblocking(true)
             .and_then(|()| tokio::net::TcpStream::from_std(stream));
-        taken.map_err(Error::io("the connection was taken over"))
+        let mut stream = taken.map_err(Error::io("the connection was taken over"))?;
+        if let Some(key) = &self.key {
+            within(STEP, PROVING, auth::prove_async(&mut stream, key)).await?;
+        }
+        Ok(stream)
     }
 
     pub(super) async fn open_stream(
@@ -46,10 +52,13 @@ impl Client {
         let (options, server, patience) = (self.stream.clone(), self.server, self.patience);
         match parameters.protocol {
             Protocol::Tcp => {
-                let cookie = *cookie;
+                let (cookie, key) = (*cookie, self.key.clone());
                 let opened = tokio::task::spawn_blocking(move || {
                     use std::io::Write;
                     let mut stream = options.connect(server, patience)?;
+                    if let Some(key) = &key {
+                        prove(&mut stream, key).map_err(Error::io(PROVING))?;
+                    }
                     stream
                         .write_all(cookie.as_bytes())
                         .map_err(Error::io("a stream was opened"))?;
@@ -66,6 +75,16 @@ impl Client {
             }
         }
     }
+}
+
+/// What is done when a connection fails over the key.
+const PROVING: &str = "the key was proved (the server has another, or none)";
+
+/// Proves the key on a stream that knows no deadline afterwards.
+fn prove(stream: &mut std::net::TcpStream, key: &crate::Key) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(STEP))?;
+    auth::prove(stream, key)?;
+    stream.set_read_timeout(None)
 }
 
 /// A UDP stream: asked for until it is answered, so that a lost datagram is no failed test.
