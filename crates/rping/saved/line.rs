@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use rping_engine::{Counts, Oddities, Origin, Reason, Refusal};
 use rping_stats::{Histogram, LossRuns, Moments, MomentsParts};
 
+use super::ways::Ways;
 use crate::series::{Delta, SoFar};
 
 /// One line.
@@ -276,6 +277,9 @@ pub struct Figures {
     /// How long the far end says that it held the probes.
     #[serde(default, skip_serializing_if = "Sampled::is_empty")]
     pub residence: Sampled,
+    /// What the reflector's answers told of each way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directions: Option<Ways>,
     pub running: Running,
 }
 

@@ -158,6 +158,8 @@ fn add(to: &mut TargetReport, more: &TargetReport) {
 
 /// Adds what concerns the run as a whole. Of lateness only the most is known of both together.
 fn join(to: &mut Report, more: &Report, offset: u64) {
+    // What one reflector's numbers told of one run is nobody's of both.
+    to.directions.clear();
     let (run, other) = (&mut to.run, &more.run);
     run.lateness_ns = (None, None, run.lateness_ns.2.max(other.lateness_ns.2));
     run.span.1 = run.span.1.max(other.span.1.plus_nanos(offset));

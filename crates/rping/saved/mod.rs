@@ -9,6 +9,7 @@ mod line;
 mod merge;
 mod read;
 mod restore;
+mod ways;
 mod write;
 
 #[cfg(test)]

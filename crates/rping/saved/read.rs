@@ -6,9 +6,11 @@ use std::path::Path;
 
 use rping_engine::{RunReport, TargetReport, Timestamp};
 use rping_stats::{Histogram, Sparse};
+use rping_udp::Directions;
 
 use super::line::{Header, Line, Part, Running, Second};
 use super::restore::{self, Sum};
+use super::ways::Ways;
 use super::{FORMAT, LONGEST_LINE};
 use crate::job::Target;
 use crate::report::{Epoch, Instrument, Report};
@@ -220,7 +222,7 @@ struct Reading {
     /// Parts of a second whose last line has not come yet.
     pending: Vec<Part>,
     until_ns: u64,
-    figures: Vec<(usize, TargetReport)>,
+    figures: Vec<(usize, TargetReport, Option<Directions>)>,
     end: Option<Box<super::line::End>>,
     damage: Damage,
 }
@@ -236,7 +238,8 @@ impl Reading {
                 let at = figures.target as usize;
                 match restore::target_report(&figures) {
                     Some(report) if at < self.targets.len() => {
-                        self.figures.push((at, report));
+                        let told = figures.directions.as_ref().map(Ways::read);
+                        self.figures.push((at, report, told));
                         true
                     }
                     _ => false,
@@ -326,10 +329,17 @@ impl Reading {
         let mut targets: Vec<TargetReport> = Vec::with_capacity(self.targets.len());
         let late_ns = self.sums.iter().map(|sum| sum.late_ns).max();
         targets.extend(self.sums.into_iter().map(Sum::into_report));
+        let mut directions = Vec::new();
         if is_whole {
-            for (at, report) in self.figures {
+            if self.figures.iter().any(|(.., told)| told.is_some()) {
+                directions = vec![None; targets.len()];
+            }
+            for (at, report, told) in self.figures {
                 if let Some(target) = targets.get_mut(at) {
                     *target = report;
+                }
+                if let Some(place) = directions.get_mut(at) {
+                    *place = told;
                 }
             }
         }
@@ -370,7 +380,7 @@ impl Reading {
             run,
             epoch,
             instrument,
-            directions: Vec::new(),
+            directions,
             interrupted,
             failure,
         };

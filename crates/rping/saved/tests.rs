@@ -325,3 +325,59 @@ proptest! {
         shown(&read(&bytes[..]).unwrap(), Format::Json);
     }
 }
+
+#[test]
+fn what_a_reflector_told_of_each_way_is_kept() {
+    use rping_udp::{ClassSeen, Delay, Directions, Memory, Span, Way};
+    let mut run = Run::new(
+        Kind::Udp(UdpProtocol::Stamp),
+        vec![target(None, "10.77.0.2:5201"), target(None, "10.77.0.3:5201")],
+    );
+    run.reply(0, 1_000_000).lost(0).lost(0).reply(1, 5_000);
+    let way = |sent, received, lost| Way {
+        sent,
+        received,
+        lost,
+        duplicates: Some(4),
+        reordered: None,
+        delay: Some(Delay {
+            count: 1,
+            min: 11,
+            mean: 12,
+            max: 13,
+            stddev: None,
+            variation: Some(14),
+            clock_error: 15,
+        }),
+    };
+    run.report.directions = vec![
+        Some(Directions {
+            forward: way(3, 2, 1),
+            reverse: way(2, 1, 0),
+            unattributed: 1,
+            memory: Memory::Stateful,
+            restarts: 2,
+            residence: Some(Span {
+                count: 1,
+                min: 16,
+                mean: 17,
+                max: 18,
+            }),
+            offset: Some(-19),
+            ttl: Some((61, 62)),
+            class: Some(ClassSeen { dscp: 46, ecn: 1 }),
+        }),
+        None,
+    ];
+    let kept = kept(&run, true);
+    let saved = open(&kept.path).unwrap();
+    assert_eq!(saved.damage, Damage::default());
+    assert_eq!(saved.report.directions, run.report.directions);
+    let json = OutputOptions {
+        format: Format::Json,
+        ..OutputOptions::default()
+    };
+    assert_eq!(shown(&saved, Format::Json), run.shown(&json));
+    let both = merge(vec![("one".to_owned(), saved.clone()), ("two".to_owned(), saved)]).unwrap();
+    assert_eq!(both.report.directions, []);
+}

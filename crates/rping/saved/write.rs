@@ -7,6 +7,7 @@ use std::path::Path;
 use rping_stats::{sparse, Histogram};
 
 use super::line::{End, Figures, Header, Line, Machine, Part, Running, Sampled, Second, Tally, Target};
+use super::ways::Ways;
 use super::{restore, FORMAT};
 use crate::files::Aside;
 use crate::job::Job;
@@ -160,7 +161,7 @@ impl Writer {
     /// What kept the file from being whole: this, or anything before.
     pub fn finish(mut self, report: &Report) -> io::Result<()> {
         let mut text = Vec::new();
-        for (target, of) in (0..).zip(&report.run.targets) {
+        for (target, of) in (0u32..).zip(&report.run.targets) {
             let snapshot = of.stats.snapshot();
             let running = Running {
                 from: of.from.iter().map(ToString::to_string).collect(),
@@ -188,6 +189,11 @@ impl Writer {
                     .map_or_else(Sampled::default, |residence| {
                         Sampled::whole(&residence.moments, Some(&residence.histogram))
                     }),
+                directions: report
+                    .directions
+                    .get(target as usize)
+                    .and_then(Option::as_ref)
+                    .map(Ways::of),
                 running,
             };
             put(&mut text, &Line::Figures(Box::new(figures)))?;
