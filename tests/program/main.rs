@@ -12,6 +12,7 @@ mod privileges;
 mod psping;
 mod refusals;
 mod saved;
+mod server;
 
 use std::process::{Command, Output};
 
