@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rping_engine::{Control, Counts, Pace, Refusal, Sink, TargetId, TargetReport};
 use rping_net::stream::StreamOptions;
+use rping_net::Wait;
 use rping_peer::latency::{Fault, LatencyProbe, Options};
 use rping_wire::latency::HEADER_LEN;
 
@@ -83,24 +84,27 @@ fn conclude(probe: &LatencyProbe, report: &mut Report) {
         }
     }
     there.dedup();
-    report.instrument.waiting = Some((
-        probe.wait().as_str(),
-        match there.as_slice() {
-            [] => None,
-            [one] => Some(one.as_str()),
-            _ => Some("mixed"),
-        },
-    ));
-    if report.job.wait != probe.wait() {
-        report.instrument.warnings.push(
-            "waiting: this host lets nobody spin (one processor, or a quota below one): responses are slept for".to_owned(),
-        );
-    }
+    let there = match there.as_slice() {
+        [] => None,
+        [one] => Some(one.as_str()),
+        _ => Some("mixed"),
+    };
+    name_waiting(probe.wait(), there, report);
     report.failure = match failures.len() {
         0 => None,
         1 => failures.pop(),
         n => Some(format!("{n} targets failed; {}", failures.join("; "))),
     };
+}
+
+/// Names how responses were waited for here, and there where that is known.
+pub(crate) fn name_waiting(here: Wait, there: Option<&'static str>, report: &mut Report) {
+    report.instrument.waiting = Some((here.as_str(), there));
+    if report.job.wait != here {
+        report.instrument.warnings.push(
+            "waiting: this host lets nobody spin (one processor, or a quota below one): responses are slept for".to_owned(),
+        );
+    }
 }
 
 /// The figures of a target with which no exchange stood: the attempt to begin one is all that was sent.

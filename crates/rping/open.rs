@@ -162,7 +162,7 @@ pub(crate) fn open<O: Opened, S: Sink, C: Control>(
                 .map_err(OpenError::from)?;
             let pacing = probe.pacing();
             go.go_and(job, probe, pacing, |probe, report| {
-                report.instrument.waiting = Some((report.job.wait.here().as_str(), None));
+                crate::latency::name_waiting(report.job.wait.here(), None, report);
                 conclude_directions(probe, report)
             })
         }

@@ -30,8 +30,8 @@ impl Epoch {
 pub struct Instrument {
     /// The pacing policy that ran: `precise`, `spin` or `eco`.
     pub pacing: &'static str,
-    /// How responses of a latency test are waited for: here, and there where that is known (`busy`, `spin_then_block`,
-    /// `block`); `None` for probes of other kinds.
+    /// How responses of a latency test are waited for: here, and there where that is known (STAMP has no
+    /// word for it): `busy`, `spin_then_block`, `block`. `None` for probes of other kinds.
     pub waiting: Option<(&'static str, Option<&'static str>)>,
     /// When not to trust the result, one sentence each, without a final line break. Machine-readable ones begin with
     /// their key and a colon, e.g. `duplicate_address: 10.0.0.7 is claimed by 02:…:01 and 02:…:02`.

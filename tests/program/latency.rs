@@ -1,7 +1,10 @@
 //! `rping latency` against the program's own server, and against what is none.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -202,4 +205,94 @@ fn an_iperf3_server_at_the_far_end_is_named() {
         "{said}"
     );
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// A key file that nobody else can read; it is gone with the directory.
+fn key_file(directory: &Path, name: &str) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, format!("the shared secret of {name}, long enough\n")).expect("a file");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("its mode");
+    path.display().to_string()
+}
+
+#[test]
+fn with_a_key_both_transports_are_measured_and_with_another_or_none_neither_is() {
+    let directory = std::env::temp_dir().join(format!("rping-latency-key-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let (right, wrong) = (key_file(&directory, "right"), key_file(&directory, "wrong"));
+    let server = Serving::start(&["--key-file", &right]);
+    for udp in [&[][..], &["-u"]] {
+        let run = |key: &[&str]| {
+            let fixed = [
+                "latency", &server.at, "-n", "3", "-w", "0", "-W", "500ms", "--json",
+            ];
+            let output = rping(&[&fixed[..], udp, key].concat());
+            let run: Value = serde_json::from_slice(&output.stdout).expect("a document");
+            let received = run["totals"]["received"].as_u64();
+            (received, output.status.code(), text(&output.stderr))
+        };
+        let fixed = [
+            "latency",
+            &server.at,
+            "-n",
+            "3",
+            "-W",
+            "30s",
+            "--json",
+            "--key-file",
+            &right,
+        ];
+        let (run_with_right, code) = document(&[&fixed[..], udp].concat());
+        assert_eq!(code, Some(0), "{run_with_right:#}");
+        assert_eq!(run_with_right["totals"]["received"], 3);
+        let (received, code, said) = run(&["--key-file", &wrong]);
+        assert_eq!((received, code), (Some(0), Some(1)), "{udp:?}: {said}");
+        assert!(!udp.is_empty() || said.contains("the same key"), "{said}");
+        let (received, code, said) = run(&[]);
+        assert_eq!((received, code), (Some(0), Some(1)), "{udp:?}: {said}");
+        assert!(!udp.is_empty() || said.contains("--key-file"), "{said}");
+    }
+    drop(server);
+    std::fs::remove_dir_all(&directory).expect("it is there");
+}
+
+#[test]
+fn over_udp_each_way_has_its_loss_and_its_delay_and_the_server_its_residence() {
+    let server = Serving::start(&[]);
+    let (run, _) = document(&["latency", "-u", &server.at, "-n", "50", "--json"]);
+    let target = &run["targets"][0];
+    for way in ["forward", "reverse"] {
+        assert_eq!(
+            (
+                &target[way]["sent"],
+                &target[way]["received"],
+                &target[way]["lost"]
+            ),
+            (&50.into(), &50.into(), &0.into()),
+            "{way}: {target:#}"
+        );
+        let delay = &target[way]["delay_ns"];
+        assert_eq!(delay["count"], 50, "{way}");
+        assert_eq!(
+            delay["clock"], "estimated",
+            "{way}: both clocks are one, but nobody knows"
+        );
+    }
+    let held = &target["reflector"]["residence_ns"];
+    assert!(
+        held["count"] == 50 && held["mean"].as_u64() > Some(0),
+        "{target:#}"
+    );
+    let waiting = &run["instrument"]["waiting"];
+    assert!(waiting["client"].is_string() && waiting["server"].is_null());
+
+    let shown = text(&rping(&["latency", "-u", &server.at, "-n", "20", "--wait", "block"]).stdout);
+    for part in [
+        "forward: 0 of 20 lost; delay min/avg/max",
+        "reverse: 0 of 20 lost; delay min/avg/max",
+        "reflector: held probes for min/avg/max",
+        "waiting block here, unknown at the server",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
 }

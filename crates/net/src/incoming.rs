@@ -149,6 +149,9 @@ pub(crate) fn receive_from_all(
     until: Timestamp,
     mut each: impl FnMut(usize, Incoming<'_>),
 ) -> Result<Drained> {
+    // Looking is tried once, by receiving, before each sleep.
+    let mut look = None;
+    let mut may_look = true;
     loop {
         let mut all = Drained::All;
         let mut any = false;
@@ -164,8 +167,21 @@ pub(crate) fn receive_from_all(
                 all = Drained::More;
             }
         }
-        if any || all == Drained::More || Clock.now() >= until {
+        let now = Clock.now();
+        if any || all == Drained::More || now >= until {
             return Ok(all);
+        }
+        if std::mem::take(&mut may_look) {
+            look = waiter.look(now, until);
+        }
+        if let Some(looking) = &mut look {
+            if waiter.is_called() {
+                return Ok(all);
+            }
+            if looking.goes_on(now) {
+                continue;
+            }
+            look = None;
         }
         let count = sockets.len().min(SOCKETS);
         let Some(first) = sockets.first() else {
@@ -180,10 +196,10 @@ pub(crate) fn receive_from_all(
             fds[count] = lane.as_fd();
             waited_for += 1;
         }
-        match waiter.wait(&fds[..waited_for], until) {
+        match waiter.wait_after_look(&fds[..waited_for], until) {
             Woken::Due => return Ok(Drained::More),
             Woken::Interrupted => return Ok(all),
-            Woken::Ready => {}
+            Woken::Ready => may_look = true,
         }
         for (i, socket) in sockets.iter_mut().enumerate() {
             if waiter.readiness(i).error {

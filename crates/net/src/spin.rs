@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rping_engine::Timestamp;
+
 use crate::pacing::{quota_allows_one, spinning_allowed};
 
 /// How long one looks for what comes before one sleeps. Sleeping costs about 28 µs at each end, so that traffic which
@@ -79,6 +81,37 @@ impl SpinTurn {
 impl Drop for SpinTurn {
     fn drop(&mut self) {
         SPINNING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A stretch of looking for packets by trying to receive them, see `Waiter::look`.
+#[derive(Debug)]
+pub(crate) struct Look {
+    until: Timestamp,
+    yielded: Timestamp,
+    _turn: SpinTurn,
+}
+
+impl Look {
+    /// From now until then, if it is this thread's turn.
+    pub(crate) fn begin(now: Timestamp, until: Timestamp) -> Option<Look> {
+        Some(Look {
+            until,
+            yielded: now,
+            _turn: SpinTurn::take(SpinTurn::most())?,
+        })
+    }
+
+    /// Whether to look once more. From time to time somebody else gets a chance at this processor first.
+    pub(crate) fn goes_on(&mut self, now: Timestamp) -> bool {
+        if now >= self.until {
+            return false;
+        }
+        if now.since(self.yielded) >= SPIN {
+            std::thread::yield_now();
+            self.yielded = now;
+        }
+        true
     }
 }
 

@@ -14,7 +14,7 @@ use rping_engine::Timestamp;
 use crate::clock::Clock;
 use crate::pacing::spinning_allowed;
 pub use crate::pacing::{allowed_cpus, Pacing};
-use crate::spin::{SpinTurn, Wait, SPIN};
+use crate::spin::{Look, SpinTurn, Wait, SPIN};
 use crate::{Error, Result};
 
 /// Why [`Waiter::wait`] returned.
@@ -290,17 +290,20 @@ impl Waiter {
         }
     }
 
-    fn sleep_then_spin(&mut self, sockets: usize, start: Timestamp, until: Timestamp) -> Woken {
+    /// Where the sleep of a precise wait ends, and the spinning for its last stretch begins.
+    fn asleep_until(&mut self, start: Timestamp, until: Timestamp) -> Timestamp {
+        if !self.may_spin {
+            return until;
+        }
         let is_long = until.since(start) >= LONG_SLEEP;
-        let margin = if self.may_spin {
-            // A thread that wakes often must not spin for most of the time between: a twelfth of it, but for a stretch
-            // that nearly every sleep ends within.
-            let most = (until.since(start) / 12).max(MOST_OFTEN);
-            self.margin(is_long).get().min(most)
-        } else {
-            Duration::ZERO
-        };
-        let asleep_until = until.minus(margin);
+        // A thread that wakes often must not spin for most of the time between: a twelfth of it, but for a stretch
+        // that nearly every sleep ends within.
+        let most = (until.since(start) / 12).max(MOST_OFTEN);
+        until.minus(self.margin(is_long).get().min(most))
+    }
+
+    fn sleep_then_spin(&mut self, sockets: usize, start: Timestamp, until: Timestamp) -> Woken {
+        let asleep_until = self.asleep_until(start, until);
         if let Some(woken) = self.look_first(sockets, start, asleep_until) {
             return woken;
         }
@@ -320,6 +323,33 @@ impl Waiter {
         }
         let _turn = SpinTurn::take(SpinTurn::most())?;
         self.spin_polling(sockets, until.min(start.plus(self.linger)))
+    }
+
+    /// The right to look for packets by trying to receive them, which is one system call where a poll and a receive are
+    /// two: as long as it was asked for, and if it is this thread's turn.
+    pub(crate) fn look(&mut self, start: Timestamp, until: Timestamp) -> Option<Look> {
+        if self.linger.is_zero() {
+            return None;
+        }
+        let until = match self.pacing {
+            Pacing::Spin => return None,
+            Pacing::Precise => self.asleep_until(start, until),
+            Pacing::Eco => until,
+        };
+        Look::begin(start, until.min(start.plus(self.linger)))
+    }
+
+    /// Whether the waker called; it is asked by who looks instead of waiting.
+    pub(crate) fn is_called(&self) -> bool {
+        self.waker.as_ref().is_some_and(Waker::take)
+    }
+
+    /// As [`Waiter::wait`], by who has looked already.
+    pub(crate) fn wait_after_look(&mut self, fds: &[BorrowedFd<'_>], until: Timestamp) -> Woken {
+        let linger = std::mem::take(&mut self.linger);
+        let woken = self.wait(fds, until);
+        self.linger = linger;
+        woken
     }
 
     fn sleep_in_quanta(&mut self, sockets: usize, start: Timestamp, until: Timestamp) -> Woken {
@@ -418,90 +448,4 @@ pub fn sleep(d: Duration) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::UdpSocket;
-
-    fn soon(micros: u64) -> Timestamp {
-        Clock.now().plus(Duration::from_micros(micros))
-    }
-
-    #[test]
-    fn no_pacing_returns_before_the_instant_without_a_reason() {
-        for pacing in [Pacing::Precise, Pacing::Spin, Pacing::Eco] {
-            let mut waiter = Waiter::new(pacing);
-            for micros in [0, 1, 50, 300, 3_000] {
-                let until = soon(micros);
-                assert_eq!(waiter.wait(&[], until), Woken::Due, "{pacing:?}");
-                assert!(Clock.now() >= until, "{pacing:?} {micros}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_datagram_ends_the_wait_and_is_said_to_be_readable() {
-        for pacing in [Pacing::Precise, Pacing::Spin, Pacing::Eco] {
-            let quiet = UdpSocket::bind("127.0.0.1:0").expect("bind");
-            let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
-            socket
-                .send_to(b"x", socket.local_addr().expect("address"))
-                .expect("send");
-            let mut waiter = Waiter::new(pacing);
-            assert_eq!(
-                waiter.wait(&[quiet.as_fd(), socket.as_fd()], soon(2_000_000)),
-                Woken::Ready
-            );
-            assert!(
-                !waiter.readiness(0).readable && waiter.readiness(1).readable,
-                "{pacing:?}"
-            );
-            assert!(!waiter.readiness(1).error && !waiter.readiness(7).readable);
-        }
-    }
-
-    #[test]
-    fn a_wake_ends_a_wait_without_an_end_and_is_not_lost_when_it_comes_first() {
-        for pacing in [Pacing::Precise, Pacing::Spin, Pacing::Eco] {
-            let waker = Waker::new().expect("eventfd");
-            let mut waiter = Waiter::new(pacing).with_waker(waker.clone());
-            waker.wake();
-            assert_eq!(waiter.wait(&[], Timestamp::NEVER), Woken::Interrupted);
-            assert_eq!(
-                waiter.wait(&[], soon(100)),
-                Woken::Due,
-                "one wake, one interruption"
-            );
-            let thread = std::thread::spawn({
-                let waker = waker.clone();
-                move || {
-                    sleep(Duration::from_millis(5));
-                    waker.wake();
-                }
-            });
-            assert_eq!(waiter.wait(&[], Timestamp::NEVER), Woken::Interrupted);
-            thread.join().expect("join");
-            assert_eq!(waiter.wait(&[], soon(100)), Woken::Due);
-        }
-    }
-
-    #[test]
-    fn a_waiter_that_is_always_late_still_sees_a_wake() {
-        let waker = Waker::new().expect("eventfd");
-        let mut waiter = Waiter::new(Pacing::Precise).with_waker(waker.clone());
-        waker.wake();
-        assert_eq!(waiter.wait(&[], Timestamp::ZERO), Woken::Interrupted);
-    }
-
-    #[test]
-    fn the_margin_follows_the_oversleep_within_its_bounds() {
-        let mut margin = Margin::short();
-        for _ in 0..200 {
-            margin.observe(Duration::from_micros(2));
-        }
-        assert_eq!(margin.get(), Duration::from_micros(20));
-        for _ in 0..200 {
-            margin.observe(Duration::from_millis(40));
-        }
-        assert_eq!(margin.get(), Duration::from_micros(150));
-    }
-}
+mod tests;

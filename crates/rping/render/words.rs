@@ -299,7 +299,8 @@ impl About<'_> {
                     self.traffic()
                 ),
                 format!(
-                    "Start `rping server` on {host}, so that somebody answers, or test the path with TCP: {}.",
+                    "Start `rping server` on {host}, so that somebody answers (one that runs with --key-file answers only who \
+                     has the key), or test the path with TCP: {}.",
                     self.command(Kind::Tcp)
                 ),
             ),

@@ -302,8 +302,9 @@ pub(super) fn closing(out: &mut Out, style: Style, report: &Report) -> io::Resul
     if let Some((here, there)) = report.instrument.waiting {
         let spoken = |word: &str| word.replace('_', " ");
         write!(out, ", waiting {} here", spoken(here))?;
-        if let Some(there) = there {
-            write!(out, ", {} at the server", spoken(there))?;
+        match there {
+            Some(there) => write!(out, ", {} at the server", spoken(there))?,
+            None => out.write_all(b", unknown at the server")?,
         }
     }
     let (p50, p99, max) = run.lateness_ns;

@@ -64,6 +64,11 @@ pub(super) fn rejected(about: &About<'_>, refusal: &Refusal) -> Words {
         | Reason::NoBuffer
         | Reason::NoLocalPort
         | Reason::InterfaceDown => own(about, refusal),
+        // The failure that ends the run has the whole of it.
+        Reason::Other if matches!(about.kind, Kind::Latency(_)) => Words::new(
+            format!("{who} did not agree to the exchange: the last line says why."),
+            format!("See that the same version of rping server, with the same --key-file if any, runs on {host}."),
+        ),
         Reason::Other => Words::new(
             format!("{who} refused {} in a way of its own: {}.", about.traffic(), brief(about.kind, about.target, refusal)),
             format!("A trace of the exchange shows the message in full. {} asks for less.", about.command(Kind::Icmp)),
