@@ -96,14 +96,36 @@ impl RxBatch {
         self.headers.len()
     }
 
-    /// Receives as many as are waiting, up to [`RxBatch::slots`]; fails with EAGAIN when none is.
-    pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>, flags: i32) -> io::Result<usize> {
+    fn refresh(&mut self) {
         for header in &mut self.headers[..self.used] {
             header.msg_hdr.msg_namelen = Name::SIZE as libc::socklen_t;
             header.msg_hdr.msg_controllen = RX_CONTROL as _;
             header.msg_hdr.msg_flags = 0;
         }
         self.used = 0;
+    }
+
+    /// Receives one and does not look for a second, which takes the kernel as long again as finding none; fails with
+    /// EAGAIN when none is there.
+    pub(crate) fn receive_one(&mut self, fd: BorrowedFd<'_>, flags: i32) -> io::Result<usize> {
+        self.refresh();
+        self.used = self.slots().min(1);
+        let Some(first) = self.headers.first_mut() else {
+            return Ok(0);
+        };
+        // SAFETY: the header points to a name, a vector and control space of the lengths it says, all owned by `self`, which
+        // is borrowed mutably, so nobody looks at them meanwhile.
+        let got = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut first.msg_hdr, flags) };
+        if got < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        first.msg_len = got as libc::c_uint;
+        Ok(1)
+    }
+
+    /// Receives as many as are waiting, up to [`RxBatch::slots`]; fails with EAGAIN when none is.
+    pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>, flags: i32) -> io::Result<usize> {
+        self.refresh();
         let got = sys::retry(|| {
             // SAFETY: every header points to a name, a vector and control space of the lengths it says, all owned by
             // `self`, which is borrowed mutably, so nobody looks at them meanwhile; no timeout is given.

@@ -93,7 +93,8 @@ fn two_thousand_slow_and_half_open_connections_leave_an_honest_run_whole() {
         &mut Drove::default(),
     )
     .unwrap();
-    let counts = engine.into_report(Clock.now()).targets[0].counts;
+    let report = engine.into_report(Clock.now());
+    let counts = &report.targets[0].counts;
     assert_eq!((counts.attempted(), counts.received), (2000, 2000), "{counts:?}");
     assert!(probe.fault(TargetId(0)).is_none(), "the exchange still stands");
 
