@@ -52,10 +52,12 @@ pub(crate) fn run(request: BandwidthRequest) -> u8 {
     };
     let prepared = client.prepare();
     // Marking a socket takes a capability each time.
-    if client.stream.mark.is_none() {
-        if let Err(error) = rping_net::caps::drop_all() {
-            return complain(&format!("cannot give up privileges: {error}"));
-        }
+    let dropped = match client.stream.mark {
+        Some(_) => rping_net::caps::drop_all_but(&[rping_net::caps::Cap::NetAdmin]),
+        None => rping_net::caps::drop_all(),
+    };
+    if let Err(error) = dropped {
+        return complain(&format!("cannot give up privileges: {error}"));
     }
     let stop = Arc::new(Stopping::default());
     if let Err(error) = listen(&stop) {

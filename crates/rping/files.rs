@@ -19,8 +19,15 @@ impl Aside {
     /// # Errors
     /// When it cannot.
     pub fn create(path: &Path) -> io::Result<Aside> {
+        // Opened by the name that was given before links are followed: where the kernel forbids to follow a stranger's link
+        // (fs.protected_symlinks), it says so here.
+        match File::options().append(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
         // The name that a link leads to is replaced, not the link.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let mut mode = None;
         match fs::metadata(&path) {
             Ok(there) if there.is_dir() => {
                 return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"))
@@ -32,7 +39,10 @@ impl Aside {
                 })
             }
             // A file that may not be written is not replaced by way of its directory either.
-            Ok(_) => drop(File::options().append(true).open(&path)?),
+            Ok(there) => {
+                drop(File::options().append(true).open(&path)?);
+                mode = Some(there.permissions());
+            }
             Err(_) => {}
         }
         let name = path
@@ -45,10 +55,14 @@ impl Aside {
             let aside = path.with_file_name(aside);
             match File::options().write(true).create_new(true).open(&aside) {
                 Ok(file) => {
+                    // Who could not read the old one cannot read the new one.
+                    if let Some(mode) = mode {
+                        file.set_permissions(mode)?;
+                    }
                     return Ok(Aside {
                         file: Some(file),
                         rename: Some((aside, path)),
-                    })
+                    });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),

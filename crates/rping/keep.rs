@@ -105,6 +105,15 @@ impl Keeper {
             saved::Writer::create(path, job, &epoch, &wanted.command_line)
                 .map_err(|error| cannot("--save", path, &error))
         });
+        if let Some(path) = &wanted.hdr {
+            let keeps_none = job.live().count() > crate::run::FULL_DETAIL;
+            if keeps_none && hdr::Form::of(path) == Some(hdr::Form::Distribution) {
+                return Err(format!(
+                    "--hdr: a run over more than {} targets keeps no histograms: take FILE.hlog, or fewer targets",
+                    crate::run::FULL_DETAIL
+                ));
+            }
+        }
         let hdr = wanted.hdr.as_deref().map(|path| {
             let failed = |error: io::Error| cannot("--hdr", path, &error);
             match hdr::Form::of(path) {

@@ -45,6 +45,10 @@ fn from_file(path: &Path) -> Result<Key, String> {
     is_file(std::fs::metadata(path))?;
     let file = File::open(path).map_err(|error| format!("the key cannot be read: {error}"))?;
     let about = is_file(file.metadata())?;
+    // Whoever owns the file knows the key and may change it.
+    if about.uid() != 0 && about.uid() != rping_net::caps::effective_user() {
+        return Err("belongs to another user, who knows it: use a file of your own".to_owned());
+    }
     let mode = about.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(format!(

@@ -52,6 +52,13 @@ impl Capture {
         comment: String,
     ) -> Result<Capture, String> {
         let file = format!("--pcap {}", pcap.file.display());
+        // The filter knows addresses and ports, not whose packets they are: a right that the program's file lends to
+        // everybody is not one to read what other users send to the same place.
+        if rping_net::caps::real_user() != 0 {
+            return Err(escape::line(&format!(
+                "{file}: other users' packets to the same place would be seen: run it as root"
+            )));
+        }
         let unwritable = |error: std::io::Error| {
             let why = crate::args::plain(&error);
             escape::line(&format!("{file}: cannot be written: {why}"))

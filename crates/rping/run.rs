@@ -34,7 +34,7 @@ pub enum RunError {
 }
 
 /// Up to how many targets a full histogram is kept for each: at about 300 KB apiece.
-const FULL_DETAIL: usize = 256;
+pub(crate) const FULL_DETAIL: usize = 256;
 
 /// Kernel transmit stamps cost a system call a batch; up to this rate they are taken.
 const TX_STAMPS_UP_TO: f64 = 20_000.0;

@@ -57,7 +57,11 @@ fn serve(args: &ServerArgs) -> Result<(), Box<dyn std::error::Error>> {
     std::thread::Builder::new()
         .name("rping-signals".into())
         .spawn(move || {
-            for _ in signals.forever() {
+            for (times, signal) in signals.forever().enumerate() {
+                // A second one aborts, whatever the end waits for.
+                if times > 0 {
+                    let _ = signal_hook::low_level::emulate_default_handler(signal);
+                }
                 stopped.stop();
             }
         })?;

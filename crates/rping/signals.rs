@@ -33,7 +33,7 @@ impl Signals {
     /// The same as Ctrl-C, for a terminal that hands keys over in place of signals.
     pub(crate) fn interrupt(&self) {
         if self.0.stop.swap(true, Ordering::AcqRel) {
-            crate::graph::restore();
+            crate::graph::restore_at_once();
             let _ = emulate_default_handler(SIGINT);
         }
         self.0.waker.wake();
@@ -52,7 +52,7 @@ impl Signals {
                         shared.snapshot.store(true, Ordering::Release);
                     } else if shared.stop.swap(true, Ordering::AcqRel) {
                         // A second one aborts, whatever the output waits for.
-                        crate::graph::restore();
+                        crate::graph::restore_at_once();
                         let _ = emulate_default_handler(signal);
                     }
                     shared.waker.wake();

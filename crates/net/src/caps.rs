@@ -20,6 +20,18 @@ pub enum Cap {
     NetRaw = 13,
 }
 
+/// The user who started the process, whatever rights the program's file lends it.
+pub fn real_user() -> u32 {
+    // SAFETY: no pointers are passed; it cannot fail.
+    unsafe { libc::getuid() }
+}
+
+/// The user whose rights to files the process has.
+pub fn effective_user() -> u32 {
+    // SAFETY: no pointers are passed; it cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 #[repr(C)]
 struct Header {
     version: u32,

@@ -46,6 +46,19 @@ pub(crate) fn restore() {
     }
 }
 
+/// The same for a way out that must not wait: a terminal that takes no more is left as far as it lets itself be left.
+pub(crate) fn restore_at_once() {
+    let (done, wait) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("rping-restore".into());
+    let started = thread.spawn(move || {
+        restore();
+        let _ = done.send(());
+    });
+    if started.is_ok() {
+        let _ = wait.recv_timeout(Duration::from_millis(100));
+    }
+}
+
 /// Whether the picture has colours; `NO_COLOR` is heeded by itself.
 pub(crate) fn colored(wanted: bool) {
     if !wanted {

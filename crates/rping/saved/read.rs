@@ -237,7 +237,10 @@ impl Reading {
             Line::Figures(figures) => {
                 let at = figures.target as usize;
                 match restore::target_report(&figures) {
-                    Some(report) if at < self.targets.len() => {
+                    // Written in the order of the targets, each once.
+                    Some(report)
+                        if at < self.targets.len() && self.figures.last().is_none_or(|(of, ..)| *of < at) =>
+                    {
                         let told = figures.directions.as_ref().map(Ways::read);
                         self.figures.push((at, report, told));
                         true

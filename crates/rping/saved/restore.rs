@@ -128,7 +128,12 @@ pub(super) fn target_report(figures: &Figures) -> Option<TargetReport> {
     let (counts, reasons) = figures.tally.read()?;
     let (moments, rtt) = figures.rtt.read(3)?;
     let from_due = match &figures.from_due_histogram {
-        Some(text) => Some(Histogram::from_v2_base64(text).ok()?),
+        // More digits than a run keeps are megabytes for a few characters.
+        Some(text) => Some(
+            Histogram::from_v2_base64(text)
+                .ok()
+                .filter(|kept| kept.digits() <= 3)?,
+        ),
         None => None,
     };
     let histograms = from_due
