@@ -116,15 +116,25 @@ fn compare(test: &str, args: &[&str], link: (Impairment, Impairment), seed: u64,
     round_trips(target, &expected);
 }
 
-/// The emulator stands inside both hosts, so what it saw is a lower bound that rping exceeds by little.
+/// The emulator stands inside both hosts, so what it saw is a lower bound. By how much rping exceeds it on average is up to
+/// what else runs on this machine; the shortest round trip, which nothing held up, exceeds it by little.
 fn round_trips(target: &Value, expected: &Expected) {
-    let mean =
-        expected.round_trips.iter().sum::<Duration>().as_nanos() as f64 / expected.round_trips.len() as f64;
-    let seen = count(&target["rtt_ns"], "mean") as f64;
-    assert_eq!(count(&target["rtt_ns"], "count"), expected.received);
+    let figures = &target["rtt_ns"];
+    let by_log = |of: Option<Duration>| of.expect("round trips").as_nanos() as f64;
+    let count_by_log = u32::try_from(expected.round_trips.len()).expect("few");
+    let mean = by_log(
+        expected
+            .round_trips
+            .iter()
+            .sum::<Duration>()
+            .checked_div(count_by_log),
+    );
+    let shortest = by_log(expected.round_trips.iter().min().copied());
+    assert_eq!(count(figures, "count"), expected.received);
+    let seen = (count(figures, "mean") as f64, count(figures, "min") as f64);
     assert!(
-        (seen - mean).abs() < 1e6,
-        "mean round trip {seen} ns, by the log {mean} ns"
+        seen.0 > mean - 1e6 && (seen.1 - shortest).abs() < 1e6,
+        "mean and shortest round trip {seen:?} ns, by the log {mean} and {shortest} ns"
     );
 }
 
