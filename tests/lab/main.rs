@@ -3,6 +3,7 @@
 
 mod accounting;
 mod diagnose;
+mod directions;
 mod faults;
 mod pcap;
 mod peers;
