@@ -234,7 +234,7 @@ impl Bulk {
     /// Datagrams of one super-packet; 1 where each goes by itself.
     pub fn segments(&self) -> usize {
         match self.shape.segments {
-            true => (SUPER / self.shape.length.max(1)).clamp(1, SEGMENTS),
+            true => in_one_piece(self.shape.length),
             false => 1,
         }
     }
@@ -252,10 +252,15 @@ impl Bulk {
         self.socket.recv_buffer_size().unwrap_or(0)
     }
 
-    /// Datagrams that were dropped because the receive buffer was full. Costs a system call.
+    /// Datagrams that were dropped because the receive buffer was full; of those that came together each piece counts
+    /// for as many as one of ours holds, for the kernel counts pieces. Costs a system call.
     pub fn drops(&self) -> u64 {
         let all = sys::drops(self.socket.as_fd()).map_or(0, u64::from);
-        all.saturating_sub(self.dropped_before)
+        let pieces = all.saturating_sub(self.dropped_before);
+        match self.shape.coalesces {
+            true => pieces.saturating_mul(in_one_piece(self.shape.length) as u64),
+            false => pieces,
+        }
     }
 
     /// Sends one datagram by itself, whatever the shape.
@@ -330,6 +335,11 @@ impl AsFd for Bulk {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// How many datagrams of this length make a super-packet.
+fn in_one_piece(length: usize) -> usize {
+    (SUPER / length.max(1)).clamp(1, SEGMENTS)
 }
 
 /// The length of the datagrams that came together.

@@ -69,8 +69,8 @@ Examples:
   rping latency host --assert 'p99<500us' exit code 1 when it is not so";
 
 pub(crate) const BANDWIDTH: &str = "\
-The server is `rping server` or iperf3 -s there. Both ends' figures are shown; a rate is what was received. Where the
-server is iperf3, it says nothing of reordering, and whether --skip-rx-copy was heeded.
+The server is `rping server` or iperf3 -s there. Both ends' figures are shown; a rate is what was received.
+iperf3's server does not say what came out of order, nor whether it heeded --skip-rx-copy.
 
 Examples:
   rping bandwidth host                    TCP to the host for 10 s, after a second of start-up

@@ -185,7 +185,9 @@ pub(super) fn receive(mut datagrams: Datagrams, parameters: &Parameters, tally: 
             wait::sleep(REST);
         }
     }
-    counting.figures.dropped = socket.drops();
+    // No more than were missed: what came together in pieces is known by the piece.
+    let missed = u64::try_from(counting.figures.lost).unwrap_or(0);
+    counting.figures.dropped = socket.drops().min(missed);
     tally.write(&counting.figures, counting.last);
 }
 
