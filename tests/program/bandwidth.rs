@@ -108,7 +108,12 @@ fn every_mode_gives_a_document_that_follows_the_schema_and_both_ends_figures() {
             if udp {
                 assert_eq!(number(direction, "lost"), 0, "{flags}: {target:#}");
                 assert_eq!(number(direction, "reordered"), 0, "{flags}");
-                assert!(number(direction, "packets") >= number(direction, "received_packets"));
+                // Both ends time a start-up phase by clocks of their own: what left within it may arrive after.
+                let has_start_up = !flags.contains("--omit 0") && !flags.contains("-n 200");
+                assert!(
+                    has_start_up || number(direction, "packets") >= number(direction, "received_packets"),
+                    "{flags}: {target:#}"
+                );
             } else {
                 assert!(direction["retransmits"].is_u64(), "{flags}");
                 assert!(direction["packets"].is_null(), "{flags}");
