@@ -250,12 +250,24 @@ fn open_arp<O: Opened, S: Sink, C: Control>(
     };
     let mut targets = asked(&job);
     let located = rping_arp::locate_each(&targets, &options).map_err(OpenError::from)?;
+    // In a block of ours there is this host too, which would have to answer itself: it is left out, as the network and
+    // broadcast addresses are, and that is said.
+    let mut ours = Vec::new();
     let live = job
         .targets
         .iter_mut()
         .filter(|target| target.error.is_none() && target.address.is_some());
     for (target, located) in live.zip(located) {
+        if target.from_block && matches!(located, Err(rping_arp::Error::Own { .. })) {
+            ours.push(target.label());
+        }
         target.error = located.err().map(|error| error.to_string().into());
+    }
+    if !ours.is_empty() && ours.len() < job.targets.len() {
+        job.notes
+            .push(format!("left out: {} of this host", ours.join(", ")));
+        job.targets
+            .retain(|target| !(target.from_block && ours.contains(&target.label())));
     }
     targets = asked(&job);
     if targets.is_empty() {

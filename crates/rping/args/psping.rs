@@ -89,7 +89,7 @@ fn read(words: &[String]) -> Result<Switches, Usage> {
             next.ok_or_else(|| Usage::new(format_args!("psping: {word} needs a value; try rping psping -?")))
         };
         let slot = match switch.to_ascii_lowercase().as_str() {
-            "?" => {
+            "?" | "-help" => {
                 let mode =
                     words.next_if(|next| matches!(*next, "i" | "t" | "l" | "b" | "I" | "T" | "L" | "B"));
                 found.help = Some(

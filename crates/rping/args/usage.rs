@@ -97,6 +97,10 @@ pub(crate) fn flatten(error: &clap::Error, help: &str) -> Usage {
                 .unwrap_or_default();
             format!("{arg} {}: {why}", shown(&value))
         }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = text(ContextKind::InvalidArg).unwrap_or_default();
+            format!("{missing} is missing")
+        }
         ErrorKind::InvalidSubcommand => {
             let name = text(ContextKind::InvalidSubcommand).unwrap_or_default();
             format!("no such command: {}", shown(&name))

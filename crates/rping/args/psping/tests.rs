@@ -82,6 +82,7 @@ fn json_may_be_added() {
 fn help_is_shown_for_each_mode_and_without_words() {
     for (line, has) in [
         ("psping", "Usage: psping -? [i|t|l|b]"),
+        ("rping psping --help", "Usage: psping -? [i|t|l|b]"),
         ("psping -?", "Usage: psping -? [i|t|l|b]"),
         ("psping -? i", "ICMP ping usage: psping [-t|-n count[s]]"),
         ("psping -? T", "TCP ping usage:  psping [-t|-n count[s]]"),
