@@ -10,6 +10,9 @@ use rping_engine::{Aside, Origin, Reason, Refusal};
 use super::{escape::Escaped, icmp, units};
 use crate::job::{show_ip, Kind, Target};
 
+/// By then the kernel has sent a first SYN again (after 1 s, RFC 6298 section 2), and knows whether it could.
+const SYN_AGAIN: Duration = Duration::from_millis(1_100);
+
 mod refused;
 
 /// Something worth explaining.
@@ -272,11 +275,19 @@ impl About<'_> {
                 ),
             ),
             Kind::Tcp => Words::new(
-                format!(
-                    "Filtered or dropped: the SYN left this host, and neither a connection nor a refusal came within \
-                     {within}. An open or a closed port answers at once, so a firewall, a lossy path or a full accept \
-                     queue swallowed it."
-                ),
+                match timeout < SYN_AGAIN {
+                    // That this host's own firewall keeps SYNs shows when the kernel sends the first one again.
+                    true => format!(
+                        "Filtered or dropped: neither a connection nor a refusal came within {within}. An open or a closed \
+                         port answers at once, so a firewall, a lossy path or a full accept queue swallowed the SYN; \
+                         whether it left this host at all shows with a timeout of 2s (-W 2)."
+                    ),
+                    false => format!(
+                        "Filtered or dropped: the SYN left this host, and neither a connection nor a refusal came within \
+                         {within}. An open or a closed port answers at once, so a firewall, a lossy path or a full accept \
+                         queue swallowed it."
+                    ),
+                },
                 format!(
                     "Try other ports of {host} (22, 80, 443, 445): an answer from any, even a refusal, proves the path \
                      and leaves a firewall in front of this one; if none answers, trace on both ends."
