@@ -182,7 +182,7 @@ fn without_the_right_to_capture_nothing_is_sent_and_the_remedy_is_named() {
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     assert_eq!(run.status.code(), Some(2), "{said}");
     assert!(
-        said.contains("setcap cap_net_raw+ep") && said.lines().count() == 1,
+        said.contains("run it as root") && said.lines().count() == 1,
         "{said}"
     );
     assert!(!capture.exists() && pair.client.statistic("c0", "tx_packets") < 20);

@@ -53,7 +53,7 @@ impl ShowArgs {
 /// A capture of what a command sends and what comes of it.
 #[derive(Args, Debug)]
 pub(crate) struct PcapArgs {
-    /// Write the run's own packets, and the ICMP errors about them, to this pcapng file; needs CAP_NET_RAW
+    /// Write the run's own packets, and the ICMP errors about them, to this pcapng file; needs root
     #[arg(
         long,
         value_name = "FILE",
