@@ -93,7 +93,7 @@ pub trait Render {
     /// What the writer says.
     fn record(&mut self, record: &Record) -> io::Result<()>;
 
-    /// Somebody asked how it stands ([`interim_text`], on standard error): what happened before is shown before.
+    /// Somebody asked how it stands ([`interim`], on standard error): what happened before is shown before.
     ///
     /// # Errors
     /// What the writer says.
