@@ -281,7 +281,7 @@ impl Fan {
         }
     }
 
-    /// Hands over what arrives, with the number of the socket, as [`receive_from_any`] does.
+    /// Hands over what arrives, with the number of the socket, as `receive_from_any` does.
     ///
     /// # Errors
     /// As [`Datagram::receive`].
