@@ -26,6 +26,10 @@ struct Said {
     summary: String,
 }
 
+/// A kernel drops ICMP errors where it is busy with another, so whether one kind of probe or two are refused, and with it
+/// the confidence, is not ours to say.
+const SPARING: [&str; 1] = ["a router without a route"];
+
 #[test]
 fn each_fault_is_named_by_its_layer_and_gone_when_it_is_removed() {
     let name = "each_fault_is_named_by_its_layer_and_gone_when_it_is_removed";
@@ -80,7 +84,11 @@ fn each_fault_is_named_by_its_layer_and_gone_when_it_is_removed() {
             &repaired.layer,
         ];
         rows.push(row.map(str::to_owned).to_vec());
-        table.push_str(&format!("{}: {}, {}\n", case.name, said.layer, said.confidence));
+        let confidence = match SPARING.contains(&case.name) && said.confidence != "low" {
+            true => "high or medium",
+            false => &said.confidence,
+        };
+        table.push_str(&format!("{}: {}, {confidence}\n", case.name, said.layer));
     }
     show("What each fault is diagnosed as:", &rows);
     assert!(
