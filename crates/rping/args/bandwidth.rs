@@ -8,7 +8,8 @@ use rping_peer::iperf::{Parameters, Protocol};
 
 pub(crate) mod server;
 
-use super::cli::{ColorWord, FormatWord};
+use super::evidence::PcapArgs;
+use super::flags::{FamilyArgs, FormatArgs, HeaderArgs, KeyArgs};
 use super::output::{Buckets, Color, Format, Pcap};
 use super::{value, Family, Source, Usage};
 use crate::assertion::Assertion;
@@ -25,12 +26,8 @@ pub(crate) struct BandwidthArgs {
     /// Name or address of the server; port 5201 unless it is given
     #[arg(value_name = "HOST[:PORT]")]
     pub(crate) host: Vec<String>,
-    /// IPv4 only [default: the resolver's order]
-    #[arg(short = '4', conflicts_with = "six", help_heading = "Target")]
-    pub(crate) four: bool,
-    /// IPv6 only
-    #[arg(short = '6', help_heading = "Target")]
-    pub(crate) six: bool,
+    #[command(flatten, next_help_heading = "Target")]
+    pub(crate) family: FamilyArgs,
     /// How long the server may take to answer the connect [default: 3s]
     #[arg(short = 'W', long, value_name = "TIME", value_parser = value::duration, allow_hyphen_values = true,
         help_heading = "Target")]
@@ -70,31 +67,8 @@ pub(crate) struct BandwidthArgs {
     #[arg(long, value_name = "BYTES", value_parser = value::whole, allow_hyphen_values = true,
         help_heading = "What is sent")]
     pub(crate) mss: Option<u64>,
-    /// DSCP by number, 0 to 63, or name: CS0-CS7, AF11-AF43, EF, VA, LE [default: 0]
-    #[arg(long, value_name = "NAME|N", value_parser = value::dscp, allow_hyphen_values = true,
-        help_heading = "What is sent")]
-    pub(crate) dscp: Option<u8>,
-    /// TTL or hop limit, 1 to 255 [default: the system's]
-    #[arg(long, value_name = "N", value_parser = value::ttl, allow_hyphen_values = true,
-        help_heading = "What is sent")]
-    pub(crate) ttl: Option<u8>,
-    /// Firewall mark (SO_MARK), decimal or 0x…; needs CAP_NET_ADMIN
-    #[arg(long, value_name = "N", value_parser = value::mark, allow_hyphen_values = true,
-        help_heading = "What is sent")]
-    pub(crate) mark: Option<u32>,
-    /// Local address that connections leave from [default: the route's]
-    #[arg(short = 'S', long, value_name = "ADDR", value_parser = Source::parse, allow_hyphen_values = true,
-        help_heading = "What is sent")]
-    pub(crate) source: Option<Source>,
-    /// Interface that connections leave by [default: the route's]
-    #[arg(
-        short = 'I',
-        long,
-        value_name = "NAME",
-        allow_hyphen_values = true,
-        help_heading = "What is sent"
-    )]
-    pub(crate) interface: Option<String>,
+    #[command(flatten)]
+    pub(crate) header: HeaderArgs,
     /// Many datagrams in one piece between program and kernel, cut and put together there (UDP; GSO and GRO): ten times
     /// as many; paced in bursts of one piece
     #[arg(long, help_heading = "What is sent")]
@@ -106,14 +80,8 @@ pub(crate) struct BandwidthArgs {
     #[arg(long, value_name = "HOST[:PORT]", num_args = 0..=1, require_equals = true, default_missing_value = "",
         help_heading = "What is sent")]
     pub(crate) latency: Option<String>,
-    /// File with the key that the server was started with, mode 600 [default: the environment's RPING_KEY, else no key]
-    #[arg(
-        long,
-        value_name = "FILE",
-        allow_hyphen_values = true,
-        help_heading = "Authentication"
-    )]
-    pub(crate) key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
 
     /// Stop after N messages in all, or after a time: 10000, 10s, 1m [default: 10s]
     #[arg(short = 'n', visible_short_alias = 'c', long, value_name = "N|TIME", value_parser = value::stop,
@@ -131,19 +99,8 @@ pub(crate) struct BandwidthArgs {
         help_heading = "When")]
     pub(crate) interval: Option<Duration>,
 
-    /// Format on standard output: text, json, ndjson (a line per interval) or csv (a row per interval) [default: text]
-    #[arg(
-        short = 'o',
-        long,
-        value_name = "FORMAT",
-        value_enum,
-        hide_possible_values = true,
-        help_heading = "Output"
-    )]
-    pub(crate) output: Option<FormatWord>,
-    /// The same as -o json
-    #[arg(long, conflicts_with = "output", help_heading = "Output")]
-    pub(crate) json: bool,
+    #[command(flatten, next_help_heading = "Output")]
+    pub(crate) format: FormatArgs,
     /// Print a histogram of the rates of the intervals: this many buckets [default without a value: 20]
     #[arg(short = 'H', long, value_name = "N", value_parser = value::buckets, num_args = 0..=1,
         default_missing_value = "20", help_heading = "Output")]
@@ -155,20 +112,27 @@ pub(crate) struct BandwidthArgs {
     #[arg(long = "assert", value_name = "EXPR", value_parser = value::assertions, action = clap::ArgAction::Append,
         help_heading = "Output")]
     pub(crate) assertions: Vec<value::Assertions>,
-    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never [default: auto]
-    #[arg(
-        long,
-        value_name = "WHEN",
-        value_enum,
-        hide_possible_values = true,
-        help_heading = "Output"
-    )]
-    pub(crate) color: Option<ColorWord>,
     /// The wall clock on each line
     #[arg(long, help_heading = "Output")]
     pub(crate) timestamps: bool,
     #[command(flatten)]
-    pub(crate) pcap: super::evidence::PcapArgs,
+    pub(crate) pcap: PcapArgs,
+}
+
+/// Where the flags that it shares with the probes mean something else, for help.
+pub(super) fn describe(command: clap::Command) -> clap::Command {
+    let help = [
+        ("source", "Local address that connections leave from [default: the route's]"),
+        (
+            "output",
+            "Format on standard output: text, json, ndjson (a line per interval) or csv (a row per interval) [default: text]",
+        ),
+        ("key_file", super::flags::SERVERS_KEY),
+    ];
+    help.into_iter().fold(
+        command.mut_arg("source", |a| a.value_name("ADDR")),
+        |command, (arg, help)| command.mut_arg(arg, |a| a.help(help)),
+    )
 }
 
 /// A throughput test as it was asked for.
@@ -291,7 +255,7 @@ pub(super) fn parse(args: BandwidthArgs) -> Result<BandwidthRequest, Usage> {
         length: length(args.size, protocol)?,
         mss: mss(args.mss)?,
         bandwidth: args.bitrate.unwrap_or(if args.udp { UDP_RATE } else { 0 }),
-        tos: args.dscp.filter(|&dscp| dscp > 0).map(|dscp| dscp << 2),
+        tos: args.header.dscp.filter(|&dscp| dscp > 0).map(|dscp| dscp << 2),
         congestion: args.congestion,
         wide_counters: false,
         skip_receive_copy: args.skip_rx_copy,
@@ -301,33 +265,26 @@ pub(super) fn parse(args: BandwidthArgs) -> Result<BandwidthRequest, Usage> {
     };
     Ok(BandwidthRequest {
         host: host.clone(),
-        family: match (args.four, args.six) {
-            (true, _) => Some(Family::V4),
-            (_, true) => Some(Family::V6),
-            _ => None,
-        },
+        family: args.family.family(),
         patience,
         parameters,
         stop,
         interval,
-        source: args.source,
-        interface: args.interface,
-        ttl: args.ttl,
-        dscp: args.dscp,
-        mark: args.mark,
-        key_file: args.key_file,
+        source: args.header.source,
+        interface: args.header.interface,
+        ttl: args.header.ttl,
+        dscp: args.header.dscp,
+        mark: args.header.mark,
+        key_file: args.key.key_file,
         latency: args
             .latency
             .map(|host| Some(host).filter(|host| !host.is_empty())),
         assertions: args.assertions.into_iter().flat_map(|all| all.0).collect(),
         show: Show {
-            format: match args.json {
-                true => Format::Json,
-                false => args.output.map(Format::from).unwrap_or_default(),
-            },
+            format: args.format.format(),
             quiet: args.quiet,
             histogram,
-            color: args.color.map(Color::from).unwrap_or_default(),
+            color: args.format.color(),
             timestamps: args.timestamps,
             warmup: None,
             pcap: args.pcap.pcap()?,

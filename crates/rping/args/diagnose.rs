@@ -3,7 +3,7 @@
 use clap::Args;
 use rping_diagnose::{Host as Whom, Question};
 
-use super::cli::ColorWord;
+use super::flags::{DocumentArgs, FamilyArgs};
 use super::output::Color;
 use super::{shown, Family, Usage};
 use crate::targets::{service_port, Host, LocalNet, Ports, Spec};
@@ -13,44 +13,14 @@ pub(crate) struct DiagnoseArgs {
     /// Name or address; with a TCP port (number or service name) the port and what is behind it are looked at, too
     #[arg(value_name = "HOST[:PORT]")]
     pub(crate) host: Vec<String>,
-    /// IPv4 only [default: the resolver's order]
-    #[arg(short = '4', conflicts_with = "six", help_heading = "Target")]
-    pub(crate) four: bool,
-    /// IPv6 only
-    #[arg(short = '6', help_heading = "Target")]
-    pub(crate) six: bool,
+    #[command(flatten, next_help_heading = "Target")]
+    pub(crate) family: FamilyArgs,
 
-    /// Format on standard output: text or json [default: text]
-    #[arg(
-        short = 'o',
-        long,
-        value_name = "FORMAT",
-        value_enum,
-        hide_possible_values = true,
-        help_heading = "Output"
-    )]
-    pub(crate) output: Option<DocumentWord>,
-    /// The same as -o json
-    #[arg(long, conflicts_with = "output", help_heading = "Output")]
-    pub(crate) json: bool,
+    #[command(flatten, next_help_heading = "Output")]
+    pub(crate) document: DocumentArgs,
     /// The verdict alone, on one line
     #[arg(short = 'q', long, help_heading = "Output")]
     pub(crate) quiet: bool,
-    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never [default: auto]
-    #[arg(
-        long,
-        value_name = "WHEN",
-        value_enum,
-        hide_possible_values = true,
-        help_heading = "Output"
-    )]
-    pub(crate) color: Option<ColorWord>,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum, Debug, PartialEq, Eq)]
-pub(crate) enum DocumentWord {
-    Text,
-    Json,
 }
 
 /// A diagnosis as it was asked for.
@@ -93,14 +63,10 @@ pub(super) fn parse(args: &DiagnoseArgs) -> Result<DiagnoseRequest, Usage> {
     }
     Ok(DiagnoseRequest {
         target,
-        family: match (args.four, args.six) {
-            (true, _) => Some(Family::V4),
-            (_, true) => Some(Family::V6),
-            _ => None,
-        },
-        json: args.json || args.output == Some(DocumentWord::Json),
+        family: args.family.family(),
+        json: args.document.is_json(),
         quiet: args.quiet,
-        color: args.color.map(Color::from).unwrap_or_default(),
+        color: args.document.color(),
     })
 }
 

@@ -4,51 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::cli::{ColorWord, FormatWord};
+use super::flags::FormatArgs;
 use super::output::{Color, Format, Pcap};
 use super::{value, Usage};
 use crate::targets::{is_number, parse_port, Spec};
-
-/// How the commands of evidence show what they found.
-#[derive(Args, Debug)]
-pub(crate) struct ShowArgs {
-    /// Format on standard output: text, json (one document), ndjson, csv [default: text]
-    #[arg(
-        short = 'o',
-        long,
-        value_name = "FORMAT",
-        value_enum,
-        hide_possible_values = true,
-        help_heading = "Output"
-    )]
-    output: Option<FormatWord>,
-    /// The same as -o json
-    #[arg(long, conflicts_with = "output", help_heading = "Output")]
-    json: bool,
-    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never [default: auto]
-    #[arg(
-        long,
-        value_name = "WHEN",
-        value_enum,
-        hide_possible_values = true,
-        help_heading = "Output"
-    )]
-    color: Option<ColorWord>,
-}
-
-impl ShowArgs {
-    pub(super) fn format(&self) -> Format {
-        match self.output {
-            _ if self.json => Format::Json,
-            Some(word) => word.into(),
-            None => Format::Text,
-        }
-    }
-
-    pub(super) fn color(&self) -> Color {
-        self.color.map(Color::from).unwrap_or_default()
-    }
-}
 
 /// A capture of what a command sends and what comes of it.
 #[derive(Args, Debug)]
@@ -96,8 +55,8 @@ pub(crate) struct SocketsArgs {
     #[arg(long, value_name = "TIME", value_parser = value::duration, allow_hyphen_values = true, requires = "stuck",
         help_heading = "Which")]
     over: Option<Duration>,
-    #[command(flatten)]
-    show: ShowArgs,
+    #[command(flatten, next_help_heading = "Output")]
+    show: FormatArgs,
 }
 
 /// What `rping sockets` was asked for.
@@ -127,8 +86,8 @@ pub(crate) struct TraceArgs {
     /// A capture of the same traffic, taken at another place
     #[arg(value_name = "B")]
     b: Option<std::path::PathBuf>,
-    #[command(flatten)]
-    show: ShowArgs,
+    #[command(flatten, next_help_heading = "Output")]
+    show: FormatArgs,
 }
 
 /// What `rping trace` was asked for.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::cli::{KeyArgs, ProbeArgs};
+use super::flags::KeyArgs;
+use super::probe::{self, ProbeArgs};
+use super::words::WaitWord;
 use super::{OutputOptions, Request, Usage};
 use crate::job::{Carrier, Job, Kind, Pace, Wait};
 
@@ -31,23 +33,6 @@ pub(crate) struct LatencyArgs {
     pub(crate) wait: Option<WaitWord>,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum, Debug)]
-pub(crate) enum WaitWord {
-    Auto,
-    Busy,
-    Block,
-}
-
-impl From<WaitWord> for Wait {
-    fn from(word: WaitWord) -> Wait {
-        match word {
-            WaitWord::Auto => Wait::Auto,
-            WaitWord::Busy => Wait::Busy,
-            WaitWord::Block => Wait::Block,
-        }
-    }
-}
-
 /// The defaults that differ from those of other probes, for help.
 pub(super) fn describe(command: clap::Command) -> clap::Command {
     let help = [
@@ -72,10 +57,7 @@ pub(super) fn describe(command: clap::Command) -> clap::Command {
             "size",
             "Bytes of each message, TCP 16 to 1m, UDP 44 to 65507 (IPv4) or 65527 (IPv6); k = 1024 [default: 64]",
         ),
-        (
-            "key_file",
-            "File with the key that the server was started with, mode 600 [default: the environment's RPING_KEY, else no key]",
-        ),
+        ("key_file", super::flags::SERVERS_KEY),
         ("df", "Do not fragment (with -u)"),
         ("quiet", "No line per request; where the next follows the last response there is none anyway"),
     ];
@@ -103,8 +85,8 @@ pub(super) fn parse(args: LatencyArgs) -> Result<(Request, OutputOptions), Usage
         probe.interval = probe.interval.or(Some(Duration::ZERO));
     }
     probe.warmup = probe.warmup.or(Some(usual.warmup));
-    let mut output = super::output(&probe)?;
-    let request = super::request(kind, probe)?;
+    let mut output = probe::output(&probe)?;
+    let request = probe::request(kind, probe)?;
     // A line for each of a hundred thousand a second is for nobody.
     output.quiet |= !matches!(request.pace, Pace::Every(_));
     Ok((

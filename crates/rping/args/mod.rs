@@ -6,10 +6,12 @@ mod bandwidth;
 mod cli;
 mod diagnose;
 mod evidence;
+mod flags;
 mod help;
 mod latency;
 pub mod output;
 pub(crate) mod pages;
+mod probe;
 mod psping;
 mod request;
 mod saved;
@@ -18,9 +20,9 @@ mod source;
 mod topics;
 mod usage;
 pub(crate) mod value;
+mod words;
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::FromArgMatches;
@@ -39,11 +41,10 @@ pub use usage::Usage;
 
 pub(crate) use usage::{plain, shown};
 
-use crate::job::{Kind, Pace, Stop, UdpProtocol, Window};
+use crate::job::{Kind, UdpProtocol};
 use argv::Words;
-use cli::{Cli, Command, ProbeArgs};
-use output::{Color, Format, Wanted};
-use rping_engine::Order;
+use cli::{Cli, Command};
+use probe::{output, request, ProbeArgs};
 
 /// What a command line asks for.
 // There is one of these in a run: its size is no matter, and a box would only be in the way.
@@ -180,106 +181,6 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         output.keep.command_line = command_line;
     }
     Ok(Invocation::Probe { request, output })
-}
-
-fn output(args: &ProbeArgs) -> Result<OutputOptions, Usage> {
-    Ok(OutputOptions {
-        format: if args.json {
-            Format::Json
-        } else {
-            args.output.map(Format::from).unwrap_or_default()
-        },
-        quiet: args.quiet,
-        all: args.all,
-        histogram: args.histogram.clone(),
-        color: args.color.map(Color::from).unwrap_or_default(),
-        timestamps: args.timestamps,
-        keep: Wanted {
-            save: args.save.clone(),
-            hdr: args.hdr.clone(),
-            report: args.report.clone(),
-            command_line: Vec::new(),
-        },
-        graph: args.graph,
-        pcap: args.pcap.pcap()?,
-    })
-}
-
-fn request(kind: Kind, args: ProbeArgs) -> Result<Request, Usage> {
-    let pace = match (args.interval, args.rate) {
-        _ if args.flood => Pace::Window(Window::FLOOD),
-        _ if args.in_flight.is_some() => {
-            let size = args.in_flight.and_then(|n| u32::try_from(n).ok());
-            Pace::Window(Window::fixed(size.unwrap_or(u32::MAX)))
-        }
-        (Some(Duration::ZERO), _) => Pace::WhenSettled,
-        (Some(interval), _) => Pace::Every(interval),
-        (None, Some(rate)) => Pace::Every(period(rate)?),
-        (None, None) => Pace::Every(Duration::from_secs(1)),
-    };
-    let list = args.targets.clone().map(|path| {
-        if path.as_os_str() == "-" {
-            List::Stdin
-        } else {
-            List::File(path)
-        }
-    });
-    Ok(Request {
-        stop: if args.forever {
-            Stop::Never
-        } else {
-            args.count.unwrap_or(Stop::Count(4))
-        },
-        pace,
-        max_rate: args.max_rate,
-        retries: args.retries.unwrap_or(0),
-        enough: args.stop_after,
-        order: match (args.in_order, args.seed) {
-            (true, _) => Some(Order::Listed),
-            (false, Some(seed)) => Some(Order::Shuffled(seed)),
-            (false, None) => None,
-        },
-        pacing: args.pacing.and_then(cli::PacingWord::forced),
-        link: args.link,
-        timeout: args.timeout,
-        warmup: args.warmup.unwrap_or(0),
-        size: args.size,
-        family: args.family(),
-        source: args.source,
-        interface: args.interface,
-        ttl: args.ttl,
-        dscp: args.dscp,
-        df: args.df,
-        mark: args.mark,
-        broadcast: args.broadcast,
-        all_addresses: args.all_addresses,
-        assertions: args.assertions.into_iter().flat_map(|joined| joined.0).collect(),
-        list,
-        targets: args.hosts,
-        ..Request::new(kind)
-    })
-}
-
-/// Probes per second and target: one in [`request::LEAST_INTERVAL`].
-const MOST_RATE: f64 = 100_000.0;
-
-/// The time between probes at this rate.
-fn period(rate: f64) -> Result<Duration, Usage> {
-    if rate <= 0.0 {
-        return Err(Usage::new(
-            "--rate 0 sends nothing: give probes per second, or -i 0 for as fast as answers come",
-        ));
-    }
-    if rate > MOST_RATE {
-        return Err(Usage::new(
-            "--rate is at most 100k probes per second and target; -i 0 is as fast as answers come",
-        ));
-    }
-    let period = 1e9 / rate;
-    if period > request::DAY.as_nanos() as f64 {
-        return Err(Usage::new("--rate: that is less than one probe a day"));
-    }
-    Ok(Duration::from_nanos(period.round() as u64))
 }
 
 #[cfg(test)]

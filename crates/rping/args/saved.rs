@@ -2,11 +2,77 @@
 
 use std::path::{Path, PathBuf};
 
-use super::cli::{CompareArgs, DocumentWord, MergeArgs, ReportArgs, ShowArgs};
-use super::output::{Color, Format, OutputOptions, Wanted};
-use super::{shown, Usage};
+use clap::Args;
+
+use super::flags::{DocumentArgs, FormatArgs};
+use super::output::{Buckets, Color, OutputOptions, Wanted};
+use super::{shown, value, Usage};
 use crate::assertion::Assertion;
 use crate::hdr::Form;
+
+/// How what is shown out of a file is shown.
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// A file that --save wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    /// Print a histogram: this many buckets, or these bounds in ms [default without a value: 20]
+    #[arg(short = 'H', long, value_name = "N|a,b,c", value_parser = value::buckets, num_args = 0..=1,
+        default_missing_value = "20")]
+    pub(crate) histogram: Option<Buckets>,
+    /// Over a block or range: totals only
+    #[arg(short = 'q', long)]
+    pub(crate) quiet: bool,
+    /// List every target of a block or range, the silent ones too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// What the run must amount to, in place of what it was made with: 'p99<5ms', 'loss<0.1%'; repeatable; exit code 1 when it does not hold
+    #[arg(long = "assert", value_name = "EXPR", value_parser = value::assertions, action = clap::ArgAction::Append)]
+    pub(crate) assertions: Vec<value::Assertions>,
+    /// For HdrHistogram's tools: FILE.hgrm, the percentile distribution in ms
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub(crate) hdr: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MergeArgs {
+    /// Files that --save wrote, two or more, of the same kind of probe
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where the one run goes; an existing file is replaced
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub(crate) save: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// A file that --save wrote
+    #[arg(value_name = "BEFORE")]
+    pub(crate) before: Option<PathBuf>,
+    /// Another, to be compared with it
+    #[arg(value_name = "AFTER")]
+    pub(crate) after: Option<PathBuf>,
+    /// Exit with 1 when the verdict is worse [default: 0 whatever the verdict]
+    #[arg(long)]
+    pub(crate) fail_if_worse: bool,
+    /// The least shift that matters, in percent of BEFORE: less is the same, however sure [default: 1]
+    #[arg(long, value_name = "PERCENT", value_parser = value::percent, allow_hyphen_values = true)]
+    pub(crate) least: Option<f64>,
+    #[command(flatten)]
+    pub(crate) document: DocumentArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
+    /// Files that --save wrote; several are laid over each other
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where the page goes; an existing file is replaced [default: standard output]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub(crate) html: Option<PathBuf>,
+}
 
 /// What is to be done with saved runs.
 #[derive(Clone, PartialEq, Debug)]
@@ -68,19 +134,14 @@ pub(super) fn show(args: ShowArgs) -> Result<SavedRequest, Usage> {
             )));
         }
     }
-    let format = if args.json {
-        Format::Json
-    } else {
-        args.output.map(Format::from).unwrap_or_default()
-    };
     Ok(SavedRequest::Show {
         file,
         output: OutputOptions {
-            format,
+            format: args.format.format(),
             quiet: args.quiet,
             all: args.all,
             histogram: args.histogram,
-            color: args.color.map(Color::from).unwrap_or_default(),
+            color: args.format.color(),
             timestamps: false,
             graph: false,
             pcap: None,
@@ -119,8 +180,8 @@ pub(super) fn compare(args: CompareArgs) -> Result<SavedRequest, Usage> {
         after,
         fail_if_worse: args.fail_if_worse,
         least: args.least.map_or(LEAST, |percent| percent / 100.0),
-        json: args.json || args.output == Some(DocumentWord::Json),
-        color: args.color.map(Color::from).unwrap_or_default(),
+        json: args.document.is_json(),
+        color: args.document.color(),
     })
 }
 

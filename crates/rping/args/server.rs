@@ -1,12 +1,15 @@
-//! Where the server listens.
+//! `rping server`: what was typed, and where it listens.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
 use rping_peer::Limits;
 
-use super::{shown, Usage};
+use super::flags::KeyArgs;
+use super::words::WaitWord;
+use super::{shown, value, Usage};
 use crate::targets::{is_number, parse_port, Host, LocalNet, Resolver, Spec, PATIENCE};
 
 /// The port of every two-ended test.
@@ -15,6 +18,70 @@ pub const PORT: u16 = 5201;
 const STAMP_PORT: u16 = 862;
 /// The echo service's (RFC 862).
 const ECHO_PORT: u16 = 7;
+
+#[derive(Args, Debug)]
+pub(crate) struct ServerFlags {
+    /// Address and port to listen on: 10.0.0.1, [::1]:5201, :5201 [default: every address, port 5201]
+    #[arg(value_name = "BIND[:PORT]")]
+    pub(crate) bind: Option<String>,
+    /// Also a reflector for any STAMP or TWAMP Light sender: an address or :PORT [default port: 862; off without this flag]
+    #[arg(
+        long,
+        value_name = "ADDR[:PORT]",
+        allow_hyphen_values = true,
+        help_heading = "More listeners"
+    )]
+    pub(crate) stamp: Option<String>,
+    /// Also a plain RFC 862 echo, TCP and UDP: an address or :PORT [default port: 7; off without this flag]
+    #[arg(
+        long,
+        value_name = "ADDR[:PORT]",
+        allow_hyphen_values = true,
+        help_heading = "More listeners"
+    )]
+    pub(crate) echo: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// Tests at once [default: 64]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_tests: Option<u64>,
+    /// Tests at once from one address, or one /64 of IPv6 [default: 16]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_tests_per_source: Option<u64>,
+    /// Parallel streams of a test in each direction, up to 128 [default: 128]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_streams: Option<u64>,
+    /// How long a test may be [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = value::duration, help_heading = "Limits")]
+    pub(crate) max_duration: Option<Duration>,
+    /// Bits per second that a client may ask for of one stream; k = 1000 [default: 1000g]
+    #[arg(long, value_name = "BITS", value_parser = value::bits, help_heading = "Limits")]
+    pub(crate) max_bitrate: Option<u64>,
+    /// Connections that have not said yet what they want [default: 4096]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_connections: Option<u64>,
+    /// STAMP sessions that are counted at once; more are answered without own numbers [default: 16384]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_sessions: Option<u64>,
+    /// The same from one address, or one /64 of IPv6 [default: 4096]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_sessions_per_source: Option<u64>,
+    /// Datagrams per second that are answered to one address, or one /64 of IPv6; k = 1000 [default: 1m]
+    #[arg(long, value_name = "HZ", value_parser = value::rate, help_heading = "Limits")]
+    pub(crate) max_packet_rate: Option<f64>,
+    /// How long a STAMP session or an echo connection may be silent, 1s to 1 day [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = value::duration, help_heading = "Limits")]
+    pub(crate) max_idle: Option<Duration>,
+    /// How requests of a latency test are waited for: auto (look for 50 us, then sleep), busy (also where bound to one processor) or block (sleep at once) [default: auto]
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "Limits"
+    )]
+    pub(crate) wait: Option<WaitWord>,
+}
 
 /// Where a listener is to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,7 +159,7 @@ impl Place {
 }
 
 /// Reads what was typed.
-pub(super) fn parse(args: &super::cli::ServerArgs) -> Result<ServerArgs, Usage> {
+pub(super) fn parse(args: &ServerFlags) -> Result<ServerArgs, Usage> {
     let more = |flag: &str, typed: Option<&str>, usual| {
         let place = typed.map(|typed| parse_bind(Some(typed), usual).map_err(|why| Usage::about(flag, why)));
         place.transpose()
@@ -112,7 +179,7 @@ pub(super) fn parse(args: &super::cli::ServerArgs) -> Result<ServerArgs, Usage> 
     Ok(parsed)
 }
 
-fn limits(args: &super::cli::ServerArgs) -> Result<Limits, Usage> {
+fn limits(args: &ServerFlags) -> Result<Limits, Usage> {
     let usual = Limits::default();
     let most = |flag: &str, typed: Option<u64>, usual: usize, most: usize| match typed {
         None => Ok(usual),

@@ -1,8 +1,12 @@
 use std::net::SocketAddr;
 
 use super::output::Wanted;
+use std::time::Duration;
+
+use super::output::{Color, Format};
 use super::*;
 use crate::job::{Carrier, Close, Job, Wait};
+use crate::job::{Order, Pace, Stop, Window};
 use crate::targets::{LocalInterface, LocalNet, Resolver};
 use proptest::prelude::*;
 
