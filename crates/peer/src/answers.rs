@@ -8,6 +8,7 @@ use rping_net::{Clock, Datagram, Packet, Received};
 use rping_wire::stamp::auth::{reflect_sealed, set_sent_sealed, Key, AUTH_LEN};
 use rping_wire::stamp::{self, tlv, ErrorEstimate, NtpTimestamp, Reflection, SenderPacket, BASE_LEN};
 
+use crate::repeats::Repeats;
 use crate::sessions::{Bounds, Identity, Place, Session, Sessions};
 
 /// The largest UDP payload.
@@ -72,6 +73,8 @@ pub(crate) enum Added {
 pub(crate) struct Answers {
     service: Service,
     sessions: Sessions,
+    /// Of an echo.
+    repeats: Option<Repeats>,
     /// Authenticated mode: the latest T1 of each session identifier. What a new session begins with must be later, so what
     /// was recorded of an old one begins none.
     latest: Vec<u64>,
@@ -91,6 +94,7 @@ impl Answers {
         bytes.iter_mut().step_by(LARGEST).for_each(|first| *first = 0xff);
         let sealed = matches!(service, Service::Sealed(_));
         Answers {
+            repeats: matches!(service, Service::Echo).then(Repeats::new),
             service,
             sessions: Sessions::new(bounds),
             latest: vec![0; if sealed { 1 << 16 } else { 0 }],
@@ -144,6 +148,7 @@ impl Answers {
         let Answers {
             service,
             sessions,
+            repeats,
             latest,
             bytes,
             ..
@@ -152,6 +157,9 @@ impl Answers {
         let payload = request.payload;
         let sender = match service {
             Service::Echo => {
+                if repeats.as_mut()?.goes_round(request.from, payload) {
+                    return None;
+                }
                 room.get_mut(..payload.len())?.copy_from_slice(payload);
                 return Some((payload.len(), 0, None));
             }
@@ -257,8 +265,12 @@ impl Answers {
 }
 
 /// A sender's packet whose zeros need not be. A TWAMP Light sender has no session identifier, and what stands there is
-/// padding, anew in every packet (RFC 5357 section 4.1.2).
+/// padding, anew in every packet (RFC 5357 section 4.1.2). What looks like an answer is none: another reflector's would be
+/// answered, and that again.
 fn any_sender(payload: &[u8]) -> Option<SenderPacket> {
+    if stamp::looks_like_answer(payload) {
+        return None;
+    }
     let mut base = [0; BASE_LEN];
     let head = payload
         .get(..16)

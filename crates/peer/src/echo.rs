@@ -16,10 +16,10 @@ const ROOM: usize = 4096;
 pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 let shared = Arc::clone(&shared);
                 tokio::spawn(async move {
-                    let Ok(_seat) = shared.echoes.try_acquire() else {
+                    let Some(_seat) = shared.echoes.enter(from.ip()) else {
                         shared.refused.fetch_add(1, Ordering::Relaxed);
                         return;
                     };

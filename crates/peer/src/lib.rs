@@ -5,11 +5,13 @@ mod answers;
 pub mod auth;
 pub mod beside;
 mod claims;
+mod crowd;
 mod echo;
 pub mod iperf;
 pub mod latency;
 mod prefix;
 mod reflector;
+mod repeats;
 mod server;
 mod sessions;
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rping_net::Clock;
 use rping_peer::{Key, Limits, Listen, Server, ServerHandle};
-use rping_wire::stamp::{tlv, ErrorEstimate, ReflectorPacket, SenderPacket};
+use rping_wire::stamp::{
+    reflect, tlv, ErrorEstimate, NtpTimestamp, Reflection, ReflectorPacket, SenderPacket,
+};
 
 struct Serving {
     tests: SocketAddr,
@@ -320,6 +322,110 @@ fn two_servers_that_are_set_upon_each_other_fall_silent_at_once() {
     rping_net::wait::sleep(Duration::from_secs(1));
     assert_eq!((one.handle.answered(), one.handle.dropped()), (10, 0));
     assert_eq!((other.handle.answered(), other.handle.dropped()), (0, 10));
+}
+
+#[test]
+fn no_two_listeners_of_two_servers_keep_each_other_busy() {
+    let listens = |which: usize, at: SocketAddr| {
+        let mut listen = Listen::default();
+        *[&mut listen.tests, &mut listen.stamp, &mut listen.echo][which] = vec![at];
+        listen
+    };
+    let log = || -> rping_peer::Log { Arc::new(|_| {}) };
+    for (here, there) in (0..3).flat_map(|here| (0..3).map(move |there| (here, there))) {
+        let one = Server::open(&listens(here, any()[0]), Limits::default(), log()).unwrap();
+        let to = one.datagram_addrs().next().unwrap();
+        let (taken, sender) = loop {
+            let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+            if let Ok(taken) = std::net::TcpListener::bind(sender.local_addr().unwrap()) {
+                break (taken, sender);
+            }
+        };
+        let mut padded = plain(1, 7, 60);
+        padded[16..].fill(0x5a);
+        let mut answer = vec![0; 44];
+        let with = Reflection {
+            seq: 3,
+            received: NtpTimestamp(0xe000_0000_0000_0000),
+            sent: NtpTimestamp(0xe000_0000_1000_0000),
+            error_estimate: ErrorEstimate::new(false, 1000),
+            ttl: 64,
+        };
+        reflect(&plain(2, 7, 44), &with, &mut answer).unwrap();
+        let seeds = [plain(0, 7, 44), padded, answer, b"who is there?".to_vec()];
+        for seed in &seeds {
+            sender.send_to(seed, to).unwrap();
+        }
+        let from = sender.local_addr().unwrap();
+        drop((taken, sender));
+        let other = Serving::run(Server::open(&listens(there, from), Limits::default(), log()).unwrap());
+        let one = Serving::run(one);
+        assert!(one.comes_to(|handle| handle.answered() + handle.dropped() >= seeds.len() as u64));
+        rping_net::wait::sleep(Duration::from_secs(1));
+        let answered = one.handle.answered() + other.handle.answered();
+        assert!(
+            answered <= 150 * seeds.len() as u64,
+            "{here} and {there}: {answered}"
+        );
+        rping_net::wait::sleep(Duration::from_millis(100));
+        let now = one.handle.answered() + other.handle.answered();
+        assert_eq!(now, answered, "{here} and {there} go on");
+    }
+}
+
+#[test]
+fn one_address_takes_no_more_than_its_share_of_connections_and_its_newest_is_heard() {
+    let limits = Limits {
+        connections: 48,
+        connections_per_source: 16,
+        ..Limits::default()
+    };
+    let serving = Serving::start(Listen::default(), limits);
+    let _silent: Vec<TcpStream> = (0..100)
+        .map(|_| TcpStream::connect(serving.tests).unwrap())
+        .collect();
+    assert!(
+        serving.comes_to(|handle| handle.refused() >= 84),
+        "the oldest have gone"
+    );
+    for source in ["127.0.0.1:0", "127.0.0.2:0"] {
+        let from = rping_net::stream::StreamOptions {
+            source: Some(source.parse().unwrap()),
+            ..Default::default()
+        };
+        let mut honest = from.connect(serving.tests, Duration::from_secs(20)).unwrap();
+        honest.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        honest
+            .write_all(b"abcdefghijklmnopqrstuvwxyz234567abcd\0")
+            .unwrap();
+        let mut state = [0];
+        honest.read_exact(&mut state).unwrap();
+        assert_eq!(state, [9]);
+    }
+}
+
+#[test]
+fn one_address_takes_no_more_than_its_share_of_echoes() {
+    let limits = Limits {
+        connections_per_source: 4,
+        ..Limits::default()
+    };
+    let listen = Listen {
+        echo: any(),
+        ..Listen::default()
+    };
+    let serving = Serving::start(listen, limits);
+    let mut all: Vec<TcpStream> = (0..8)
+        .map(|_| TcpStream::connect(serving.more.unwrap()).unwrap())
+        .collect();
+    assert!(serving.comes_to(|handle| handle.refused() == 4));
+    let mut echoed = 0;
+    for stream in &mut all {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let _ = stream.write_all(b"x");
+        echoed += stream.read(&mut [0; 8]).unwrap_or(0);
+    }
+    assert_eq!(echoed, 4);
 }
 
 #[test]

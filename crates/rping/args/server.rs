@@ -60,6 +60,9 @@ pub(crate) struct ServerFlags {
     /// Connections that have not said yet what they want [default: 4096]
     #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
     pub(crate) max_connections: Option<u64>,
+    /// The same from one address, or one /64 of IPv6: one more takes the oldest's place [default: 1024]
+    #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
+    pub(crate) max_connections_per_source: Option<u64>,
     /// STAMP sessions that are counted at once; more are answered without own numbers [default: 16384]
     #[arg(long, value_name = "N", value_parser = value::whole, help_heading = "Limits")]
     pub(crate) max_sessions: Option<u64>,
@@ -222,6 +225,12 @@ fn limits(args: &ServerFlags) -> Result<Limits, Usage> {
             "--max-connections",
             args.max_connections,
             usual.connections,
+            65_536,
+        )?,
+        connections_per_source: most(
+            "--max-connections-per-source",
+            args.max_connections_per_source,
+            usual.connections_per_source,
             65_536,
         )?,
         sessions: most("--max-sessions", args.max_sessions, usual.sessions, 1 << 20)?,

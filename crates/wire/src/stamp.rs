@@ -235,6 +235,20 @@ pub fn is_sender_packet(bytes: &[u8]) -> bool {
     SenderPacket::parse(bytes).is_ok()
 }
 
+/// Whether a packet of a sender whose padding need not be zero (RFC 5357 section 4.1.2) bears what only an answer does: beside
+/// its own time another of the same hour, T2 or the T1 that was copied. Padding of chance does so twice in a million times.
+pub fn looks_like_answer(bytes: &[u8]) -> bool {
+    const HOUR: u32 = 3600;
+    let seconds = |at: usize| Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
+    let Some(sent) = seconds(TIMESTAMP) else {
+        return false;
+    };
+    [RECEIVED, SENDER_TIMESTAMP]
+        .iter()
+        .filter_map(|&at| seconds(at))
+        .any(|other| other != 0 && other.abs_diff(sent) <= HOUR)
+}
+
 /// A Session-Reflector's test packet (RFC 8762, section 4.3.1), or a TWAMP Light reflector's (RFC 5357, appendix I).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReflectorPacket {

@@ -256,6 +256,12 @@ proptest! {
         prop_assert_eq!(&answer[44..n], &padding[..]);
         prop_assert!(answer[n..].iter().all(|&b| b == 0xee));
         prop_assert!(!is_sender_packet(&answer[..n]));
+        // Whatever the sender's clock says, T2 and T3 are of one.
+        let t3 = NtpTimestamp(mine.1.max(1 << 32).saturating_add(seq.into()));
+        let with = Reflection { received: NtpTimestamp(mine.1.max(1 << 32)), sent: t3, ..with };
+        let mut loops = vec![0; n];
+        reflect(&request, &with, &mut loops).unwrap();
+        prop_assert!(looks_like_answer(&loops) && !looks_like_answer(&request[..44]));
         let parsed = ReflectorPacket::parse(&answer[..n]).unwrap();
         prop_assert_eq!((parsed.sender_seq, parsed.sender_timestamp, parsed.ssid), (seq, timestamp, ssid));
         prop_assert_eq!((parsed.seq, parsed.received, parsed.timestamp), (mine.0, mine.1, mine.2));

@@ -86,6 +86,16 @@ impl Mover {
             budget.news.notify_one();
             (CpuTime::of_thread().since(before), schedule)
         };
+        Mover::of(tally, sends, tcp, work)
+    }
+
+    /// One whose thread does `work`.
+    fn of(
+        tally: Arc<Tally>,
+        sends: bool,
+        tcp: Option<TcpStream>,
+        work: impl FnOnce() -> (CpuTime, Option<Schedule>) + Send + 'static,
+    ) -> Result<Mover, Error> {
         let thread = std::thread::Builder::new()
             .name("rping-stream".into())
             .spawn(work)
@@ -113,29 +123,38 @@ impl Mover {
     /// Ends the thread and returns the processor time it used. Blocks for at most [`DRAIN`] and a little.
     pub(crate) fn end(&mut self) -> CpuTime {
         self.tally.stop();
-        let shut = || {
-            if let Some(tcp) = &self.tcp {
-                let _ = tcp.shutdown(std::net::Shutdown::Both);
-            }
-        };
         if self.sends {
             // Wakes a thread that is blocked in it.
-            shut();
+            self.shut();
         }
         // A thread that panicked has told so on standard error; its processor time is lost.
         let ended = self.thread.take().and_then(|thread| thread.join().ok());
-        shut();
+        self.shut();
         let Some((cpu, schedule)) = ended else {
             return CpuTime::default();
         };
         self.schedule = schedule;
         cpu
     }
+
+    /// Tells the thread to end whatever is still to come, and does not wait for it.
+    pub(crate) fn abandon(&self) {
+        self.tally.abandon();
+        self.shut();
+    }
+
+    fn shut(&self) {
+        if let Some(tcp) = &self.tcp {
+            let _ = tcp.shutdown(std::net::Shutdown::Both);
+        }
+    }
 }
 
 impl Drop for Mover {
+    /// A test that failed may be dropped on an event loop: its threads are told to end, within [`LOOK`], and nobody waits for
+    /// them.
     fn drop(&mut self) {
-        self.end();
+        self.abandon();
     }
 }
 
@@ -344,7 +363,7 @@ fn is_patience(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -354,6 +373,25 @@ mod tests {
         assert_eq!(of(1000).due(125), Some(Timestamp::from_nanos(1_000_000_005)));
         assert_eq!(of(0).due(1), None);
         assert!(of(1).due(u64::MAX).is_some());
+    }
+
+    /// One that ends when it is let go, or after a minute, when nobody hears that it is let go.
+    pub(crate) fn stuck() -> (Mover, std::sync::mpsc::Sender<()>) {
+        let (let_go, held) = std::sync::mpsc::channel();
+        let work = move || {
+            let _ = held.recv_timeout(Duration::from_secs(60));
+            (CpuTime::default(), None)
+        };
+        (Mover::of(Arc::default(), false, None, work).unwrap(), let_go)
+    }
+
+    #[test]
+    fn a_mover_that_is_dropped_is_told_to_end_and_not_waited_for() {
+        let (mover, let_go) = stuck();
+        let tally = Arc::clone(&mover.tally);
+        drop(mover);
+        assert!(tally.is_abandoned() && tally.is_stopped());
+        let_go.send(()).unwrap();
     }
 
     #[test]

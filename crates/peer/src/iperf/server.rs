@@ -155,6 +155,7 @@ pub(crate) async fn serve(
         .collect();
     let mut watch = Watch::new(movers?, Clock.now());
     if let Err(error) = until_end(&mut control, &mut watch, &parameters, &place.limits).await {
+        watch.give_up().await;
         if matches!(error, Error::Silent { .. }) {
             control.send_error(errors::TIME_LIMIT).await?;
         }

@@ -86,6 +86,15 @@ impl Watch {
         ended.fold(CpuTime::default(), CpuTime::plus)
     }
 
+    /// Ends every stream of a test that failed, whatever was still to come; waits for the threads beside the event loop, so
+    /// that they are gone when the next test takes this one's place.
+    pub(crate) async fn give_up(self) {
+        self.movers.iter().for_each(Mover::abandon);
+        let mut watch = self;
+        // One that panicked has told so.
+        let _ = tokio::task::spawn_blocking(move || watch.end()).await;
+    }
+
     /// The results as iperf3 writes them: `figures` and `retransmits` by stream, as they were at the end.
     pub(crate) fn results(
         &self,
@@ -136,4 +145,27 @@ pub(crate) fn percent(cpu: CpuTime, took: Duration) -> [f64; 3] {
         }
     };
     [of(cpu.total()), of(cpu.user), of(cpu.system)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iperf::mover::tests::stuck;
+    use rping_net::Clock;
+
+    #[test]
+    fn a_test_that_is_given_up_leaves_the_event_loop_to_the_others() {
+        let (movers, let_go): (Vec<_>, Vec<_>) = (0..128).map(|_| stuck()).unzip();
+        let watch = Watch::new(movers, Clock.now());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let given_up = tokio::spawn(watch.give_up());
+            tokio::task::yield_now().await;
+            // Who else lives on this loop goes on, and here it is somebody that the threads wait for.
+            for one in let_go {
+                one.send(()).unwrap();
+            }
+            given_up.await.unwrap();
+        });
+    }
 }
