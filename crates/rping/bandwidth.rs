@@ -6,10 +6,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use rping_evidence::capture::Carries;
+use rping_net::caps::{drop_all_but, is_reserved, Cap};
 use rping_net::Clock;
 use rping_peer::beside::{Beside, Findings, Phase};
 use rping_peer::iperf::{Client, Error, Interval, Observer, Outcome, Protocol, Side};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::sync::Notify;
 
 use crate::args::output::Format;
@@ -19,6 +19,7 @@ use crate::pcap::Capture;
 use crate::render::bandwidth::{self as render, Ended};
 use crate::render::{escape, styled};
 use crate::report::Epoch;
+use crate::signals;
 use crate::targets::{LocalNet, SystemResolver};
 
 /// The time between two latency probes beside a load, and how long the idle path is probed first.
@@ -51,16 +52,17 @@ pub(crate) fn run(request: BandwidthRequest) -> u8 {
         Some(Err(why)) => return complain(&why),
     };
     let prepared = client.prepare();
-    // Marking a socket takes a capability each time.
-    let dropped = match client.stream.mark {
-        Some(_) => rping_net::caps::drop_all_but(&[rping_net::caps::Cap::NetAdmin]),
-        None => rping_net::caps::drop_all(),
-    };
-    if let Err(error) = dropped {
+    // Its streams are opened later, and marking a socket or taking a port of the system's takes a capability each time.
+    let mut kept = Vec::new();
+    kept.extend(client.stream.mark.map(|_| Cap::NetAdmin));
+    let source = client.stream.source.filter(|source| is_reserved(source.port()));
+    kept.extend(source.map(|_| Cap::NetBindService));
+    if let Err(error) = drop_all_but(&kept) {
         return complain(&format!("cannot give up privileges: {error}"));
     }
     let stop = Arc::new(Stopping::default());
-    if let Err(error) = listen(&stop) {
+    let stopping = Arc::clone(&stop);
+    if let Err(error) = signals::end_by(move || stopping.stop()) {
         return complain(&format!("cannot listen for signals: {error}"));
     }
     let beside = match reflector.map(|at| probe_beside(at, &client)).transpose() {
@@ -248,23 +250,6 @@ fn warnings(outcome: Option<&Outcome>, client: &Client, found: Option<&Findings>
         all.push("interrupted: ended before its time".to_owned());
     }
     all
-}
-
-/// Ctrl-C and SIGTERM end the test with its summary; a second one ends the program.
-fn listen(stop: &Arc<Stopping>) -> io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-    let stop = Arc::clone(stop);
-    std::thread::Builder::new()
-        .name("rping-signals".into())
-        .spawn(move || {
-            for (times, signal) in signals.forever().enumerate() {
-                if times > 0 {
-                    let _ = signal_hook::low_level::emulate_default_handler(signal);
-                }
-                stop.stop();
-            }
-        })?;
-    Ok(())
 }
 
 /// Tells whoever waits that the person has had enough.

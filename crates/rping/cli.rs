@@ -296,16 +296,21 @@ impl Opened for Setup {
     }
 }
 
-/// Every capability goes, with two exceptions: TCP opens a socket for each probe, and marking those takes a capability
-/// each time; and a sweep over many on-link hosts takes its own entries out of the kernel's neighbour table again.
+/// Every capability goes, with three exceptions: TCP opens a socket for each probe, and marking those takes a capability
+/// each time, as does having them leave from a port of the system's; and a sweep over many on-link hosts takes its own
+/// entries out of the kernel's neighbour table again.
 fn give_up_privileges(job: &Job) -> io::Result<()> {
-    use rping_net::caps::{drop_all, drop_all_but, Cap};
+    use rping_net::caps::{drop_all_but, is_reserved, Cap};
     let is_sweep = job.kind != crate::job::Kind::Arp && job.targets.len() > crate::open::SCOUT_ABOVE;
-    if is_sweep || (job.kind == crate::job::Kind::Tcp && !job.syn && job.mark.is_some()) {
-        drop_all_but(&[Cap::NetAdmin])
-    } else {
-        drop_all()
+    let connects = job.kind == crate::job::Kind::Tcp && !job.syn;
+    let mut kept = Vec::new();
+    if is_sweep || (connects && job.mark.is_some()) {
+        kept.push(Cap::NetAdmin);
     }
+    if connects && job.source_port.is_some_and(is_reserved) {
+        kept.push(Cap::NetBindService);
+    }
+    drop_all_but(&kept)
 }
 
 struct Showing(Rc<RefCell<Option<Screen>>>);

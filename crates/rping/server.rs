@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rping_engine::Timestamp;
+use rping_net::caps::{drop_all_but, is_reserved, Cap};
 use rping_net::Clock;
 use rping_peer::{Listen, Server, ServerHandle};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::args::{Place, ServerArgs};
 use crate::cli::complain;
 use crate::render::escape;
+use crate::signals;
 use crate::targets::{LocalNet, SystemResolver};
 
 /// Lines of the log within [`LOG_SPAN`]; what is beyond is counted.
@@ -50,21 +51,13 @@ fn serve(args: &ServerArgs) -> Result<(), Box<dyn std::error::Error>> {
     let (voice, heard) = Voice::new();
     let server = Server::open(&listen, args.limits.clone(), voice.log())?;
     announce(&listen, &server);
-    rping_net::caps::drop_all().map_err(|error| format!("cannot give up privileges: {error}"))?;
+    // Each UDP stream of a test has a socket of its own on that port.
+    let later = server.local_addrs().any(|address| is_reserved(address.port()));
+    let kept: &[Cap] = if later { &[Cap::NetBindService] } else { &[] };
+    drop_all_but(kept).map_err(|error| format!("cannot give up privileges: {error}"))?;
     let handle = server.handle();
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     let stopped = handle.clone();
-    std::thread::Builder::new()
-        .name("rping-signals".into())
-        .spawn(move || {
-            for (times, signal) in signals.forever().enumerate() {
-                // A second one aborts, whatever the end waits for.
-                if times > 0 {
-                    let _ = signal_hook::low_level::emulate_default_handler(signal);
-                }
-                stopped.stop();
-            }
-        })?;
+    signals::end_by(move || stopped.stop())?;
     let writer = {
         let (handle, left_out) = (handle.clone(), Arc::clone(&voice.left_out));
         std::thread::Builder::new()

@@ -74,3 +74,19 @@ impl Signals {
         }
     }
 }
+
+/// Has Ctrl-C and SIGTERM call `end`, on a thread of its own; a second one aborts, whatever the end waits for.
+pub(crate) fn end_by(end: impl Fn() + Send + 'static) -> io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    std::thread::Builder::new()
+        .name("rping-signals".into())
+        .spawn(move || {
+            for (times, signal) in signals.forever().enumerate() {
+                if times > 0 {
+                    let _ = emulate_default_handler(signal);
+                }
+                end();
+            }
+        })?;
+    Ok(())
+}

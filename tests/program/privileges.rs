@@ -4,8 +4,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use rping_lab::{require_program, require_root, Lab, Pair};
+use rping_lab::{require_program, require_root, Background, Lab, Pair};
 
 use crate::text;
 
@@ -130,6 +131,42 @@ fn without_any_right_icmp_names_its_three_remedies_and_tcp_and_udp_need_none() {
             run(args),
             (Some(1), String::new()),
             "refused by the far end, not by this host"
+        );
+    }
+}
+
+#[test]
+fn ports_below_1024_are_taken_also_when_the_privileges_have_gone() {
+    let name = "ports_below_1024_are_taken_also_when_the_privileges_have_gone";
+    if !require_root(name) {
+        return;
+    }
+    let pair = Lab::pair();
+    let mut command = pair.server.command(env!("CARGO_BIN_EXE_rping"));
+    command.args(["server", "10.77.0.2:80"]);
+    let mut server = Background::spawn(command);
+    server.wait_for("Ctrl-C ends it", Duration::from_secs(20));
+    // No more than that one right is kept.
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("it runs");
+    assert!(status.contains("CapEff:\t0000000000000400"), "{status}");
+    for args in [
+        // Each stream has a socket of its own on the server's port.
+        "bandwidth 10.77.0.2:80 -u -b 1m -n 1s -q --omit 0",
+        "tcp 10.77.0.2:80 -S 10.77.0.1:901 -n 1",
+        "latency 10.77.0.2:80 -S 10.77.0.1:902 -n 10",
+        "udp 10.77.0.2:80 -S 10.77.0.1:903 -n 1",
+    ] {
+        let output = pair
+            .client
+            .command(env!("CARGO_BIN_EXE_rping"))
+            .args(args.split(' '))
+            .output()
+            .expect("rping starts");
+        assert_eq!(
+            (output.status.code(), text(&output.stderr)),
+            (Some(0), String::new()),
+            "{args}: {}",
+            server.log()
         );
     }
 }

@@ -249,12 +249,22 @@ pub struct Residence {
     pub histogram: rping_stats::Histogram,
     /// For all else, nanoseconds.
     pub moments: rping_stats::Moments,
+    /// The round trips as they were measured, with what the far end says that it held them: of every reply that says so,
+    /// believed or not. Nothing that the far end says changes these. Nanoseconds.
+    pub gross: rping_stats::Histogram,
+    /// Theirs.
+    pub gross_moments: rping_stats::Moments,
 }
 
 impl Residence {
-    pub(crate) fn record(&mut self, nanos: u64) {
-        self.histogram.record(nanos);
-        self.moments.record(nanos);
+    /// A reply after `elapsed` claims a residence, of which `held` is believed.
+    pub(crate) fn record(&mut self, elapsed: u64, held: Option<u64>) {
+        self.gross.record(elapsed);
+        self.gross_moments.record(elapsed);
+        if let Some(held) = held {
+            self.histogram.record(held);
+            self.moments.record(held);
+        }
     }
 }
 

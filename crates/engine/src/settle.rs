@@ -171,6 +171,7 @@ impl Engine {
             );
         }
         let held = answer.residence.map(nanos).filter(|held| *held <= elapsed);
+        let gross = elapsed;
         let elapsed = elapsed - held.unwrap_or(0);
         let rtt = (answer.syn_retransmits == 0 && !answer.untimed).then_some(elapsed);
         let stamps = match answer.rtt {
@@ -198,8 +199,9 @@ impl Engine {
                 session.report.counts.reordered += 1;
             }
             session.saw(answer.from);
-            if let Some(held) = held {
-                session.report.residence.get_or_insert_default().record(held);
+            if answer.residence.is_some() && rtt.is_some() {
+                let residence = session.report.residence.get_or_insert_default();
+                residence.record(gross, held);
             }
             if rtt.is_some() {
                 session.stamped(stamps.0, stamps.1);

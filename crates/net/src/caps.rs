@@ -14,10 +14,18 @@ const VERSION: u32 = 0x2008_0522;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum Cap {
+    /// `CAP_NET_BIND_SERVICE`: ports below 1024.
+    NetBindService = 10,
     /// `CAP_NET_ADMIN`: firewall marks, counters of the packet filter.
     NetAdmin = 12,
     /// `CAP_NET_RAW`: raw and packet sockets.
     NetRaw = 13,
+}
+
+/// Whether binding this port takes [`Cap::NetBindService`], unless the system was told otherwise
+/// (`net.ipv4.ip_unprivileged_port_start`).
+pub fn is_reserved(port: u16) -> bool {
+    (1..1024).contains(&port)
 }
 
 /// The user who started the process, whatever rights the program's file lends it.

@@ -11,7 +11,6 @@
 //! Both nonces are in both proofs, so nothing that was recorded is of use again. No standard has this: iperf3's own
 //! authentication encrypts a password by RSA, and STAMP's is datagrams'.
 
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 
 use rping_wire::stamp::auth::Key;
@@ -25,14 +24,15 @@ const SERVER: &[u8] = b"rping server";
 const CLIENT: &[u8] = b"rping client";
 
 /// What nobody can guess and nobody sees twice.
-fn nonce() -> [u8; NONCE] {
-    // Each `RandomState` has a key of its own, seeded by the system.
-    let random = RandomState::new();
-    let mut nonce = [0; NONCE];
-    for (n, part) in nonce.chunks_exact_mut(8).enumerate() {
-        part.copy_from_slice(&random.hash_one(n).to_be_bytes());
-    }
-    nonce
+fn nonce() -> io::Result<[u8; NONCE]> {
+    random()
+}
+
+/// Octets from the system's generator of random numbers.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut octets = [0; N];
+    getrandom::fill(&mut octets).map_err(|error| io::Error::other(format!("no random numbers: {error}")))?;
+    Ok(octets)
 }
 
 fn denied() -> io::Error {
@@ -54,12 +54,15 @@ pub const SERVER_PART: usize = NONCE + 32;
 
 impl<'a> Proof<'a> {
     /// Of somebody who has `key`.
-    pub fn new(key: &'a Key) -> Proof<'a> {
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn new(key: &'a Key) -> io::Result<Proof<'a>> {
         let mut first = [0; BEGINS.len() + NONCE];
         let (begins, own) = first.split_at_mut(BEGINS.len());
         begins.copy_from_slice(&BEGINS);
-        own.copy_from_slice(&nonce());
-        Proof { key, first }
+        own.copy_from_slice(&nonce()?);
+        Ok(Proof { key, first })
     }
 
     /// What the client sends first.
@@ -88,7 +91,7 @@ impl<'a> Proof<'a> {
 /// The stream's; [`io::ErrorKind::PermissionDenied`] when the server has another key; an end of file when it has none, or
 /// refuses ours.
 pub fn prove(stream: &mut (impl Read + Write), key: &Key) -> io::Result<()> {
-    let proof = Proof::new(key);
+    let proof = Proof::new(key)?;
     stream.write_all(proof.first())?;
     let mut server = [0; SERVER_PART];
     stream.read_exact(&mut server)?;
@@ -100,7 +103,7 @@ pub fn prove(stream: &mut (impl Read + Write), key: &Key) -> io::Result<()> {
 /// # Errors
 /// As [`prove`].
 pub async fn prove_async(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), key: &Key) -> io::Result<()> {
-    let proof = Proof::new(key);
+    let proof = Proof::new(key)?;
     stream.write_all(proof.first()).await?;
     let mut server = [0; SERVER_PART];
     stream.read_exact(&mut server).await?;
@@ -120,7 +123,7 @@ pub(crate) async fn admit(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), ke
     }
     let mut theirs = [0; NONCE];
     stream.read_exact(&mut theirs).await?;
-    let own = nonce();
+    let own = nonce()?;
     let mut part = [0; SERVER_PART];
     let (nonce, proof) = part.split_at_mut(NONCE);
     nonce.copy_from_slice(&own);
@@ -164,13 +167,23 @@ mod tests {
     }
 
     #[test]
+    fn no_nonce_comes_twice_and_no_octet_of_it_stands_still() {
+        let all: std::collections::HashSet<[u8; NONCE]> = (0..1000).map(|_| nonce().unwrap()).collect();
+        assert_eq!(all.len(), 1000);
+        for at in 0..NONCE {
+            let values: std::collections::HashSet<u8> = all.iter().map(|nonce| nonce[at]).collect();
+            assert!(values.len() > 128, "octet {at}");
+        }
+    }
+
+    #[test]
     fn what_was_recorded_of_one_meeting_opens_no_other() {
         let key = key(b"sixteen octets!!");
-        let proof = Proof::new(&key);
+        let proof = Proof::new(&key).unwrap();
         let mut part = [7; SERVER_PART];
         let own = &proof.first()[BEGINS.len()..];
         part[NONCE..].copy_from_slice(&key.digest(&[SERVER, own, &[7; NONCE]]));
         assert!(proof.answer(&part).is_ok());
-        assert!(Proof::new(&key).answer(&part).is_err());
+        assert!(Proof::new(&key).unwrap().answer(&part).is_err());
     }
 }

@@ -6,7 +6,9 @@ use std::sync::mpsc::{channel, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rping_engine::{drive, Drove, Engine, Pace, Plan, RunReport, Stop, TargetId, TargetReport};
+use rping_engine::{
+    drive, Drove, Engine, Left, Pace, Plan, Probe as _, RunReport, Stop, TargetId, TargetReport,
+};
 use rping_net::stream::StreamOptions;
 use rping_net::{Clock, Pacing, Wait};
 use rping_peer::latency::{Fault, LatencyProbe, Options};
@@ -345,8 +347,41 @@ fn a_server_that_dies_leaves_what_was_measured() {
         serve(&mut stream, 20);
     });
     assert_eq!(of.counts.received, 20);
-    assert_eq!(of.counts.attempted(), of.counts.received + of.counts.rejected);
+    let counts = &of.counts;
+    assert_eq!(
+        counts.attempted(),
+        counts.received + counts.rejected + counts.not_sent
+    );
     assert!(stood && said.contains("connection"), "{said}");
+}
+
+#[test]
+fn what_is_asked_of_an_exchange_that_has_ended_was_never_sent() {
+    let (at, ended) = far_end(|mut stream| {
+        agree(&mut stream);
+        serve(&mut stream, 1);
+    });
+    let mut probe = LatencyProbe::open(&[at], &options());
+    assert_eq!(one(measure(plan(1), 1, &mut probe)).counts.received, 1);
+    ended.recv().unwrap();
+    let out = |seq| rping_engine::Outgoing {
+        target: TargetId(0),
+        seq: rping_engine::Sequence(seq),
+        due: Clock.now(),
+    };
+    // The first may still be taken by this host, and tells that nobody is there.
+    let mut left = Vec::new();
+    for seq in 1..=4 {
+        probe.send(&[out(seq)], &mut left).unwrap();
+        let soon = Clock.now().plus(Duration::from_secs(20));
+        probe.recv(soon, &mut Vec::new()).unwrap();
+        if probe.fault(TargetId(0)).is_some() {
+            break;
+        }
+    }
+    left.clear();
+    probe.send(&[out(9)], &mut left).unwrap();
+    assert!(matches!(left[0].left, Left::NotSent(_)), "{left:?}");
 }
 
 #[test]

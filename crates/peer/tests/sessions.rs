@@ -361,15 +361,16 @@ fn no_two_listeners_of_two_servers_keep_each_other_busy() {
         let other = Serving::run(Server::open(&listens(there, from), Limits::default(), log()).unwrap());
         let one = Serving::run(one);
         assert!(one.comes_to(|handle| handle.answered() + handle.dropped() >= seeds.len() as u64));
-        rping_net::wait::sleep(Duration::from_secs(1));
-        let answered = one.handle.answered() + other.handle.answered();
-        assert!(
-            answered <= 150 * seeds.len() as u64,
-            "{here} and {there}: {answered}"
-        );
-        rping_net::wait::sleep(Duration::from_millis(100));
-        let now = one.handle.answered() + other.handle.answered();
-        assert_eq!(now, answered, "{here} and {there} go on");
+        let count = || one.handle.answered() + other.handle.answered();
+        let mut answered = count();
+        for _ in 0..100 {
+            rping_net::wait::sleep(Duration::from_millis(200));
+            let before = std::mem::replace(&mut answered, count());
+            if before == answered || answered > 1000 {
+                break;
+            }
+        }
+        assert!(answered <= 600, "{here} and {there}: {answered}");
     }
 }
 

@@ -7,6 +7,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
 use rping_engine::{Pace, Stop, TargetReport};
+use rping_stats::{Histogram, Moments};
 
 use super::directions::{ReflectorDoc, WayDoc};
 use super::figures::{self, Rtt, Totals};
@@ -115,6 +116,7 @@ struct TargetDoc<'a> {
     reasons: Reasons<'a>,
     from: Vec<String>,
     rtt_ns: Rtt,
+    rtt_gross_ns: Residence,
     rtt_from_due_ns: Lateness,
     residence_ns: Residence,
     jitter_ns: Jitter,
@@ -125,6 +127,7 @@ struct TargetDoc<'a> {
     histogram: Option<String>,
 }
 
+/// What the far end says that it held the probes, or the round trips with it.
 #[derive(Serialize)]
 struct Residence {
     mean: Option<u64>,
@@ -136,12 +139,21 @@ struct Residence {
 impl Residence {
     fn of(report: &TargetReport) -> Residence {
         let all = report.residence.as_deref();
-        let quantile = |q| all.and_then(|all| all.histogram.quantile(q));
+        Residence::from(all.map(|all| (&all.moments, &all.histogram)))
+    }
+
+    fn gross(report: &TargetReport) -> Residence {
+        let all = report.residence.as_deref();
+        Residence::from(all.map(|all| (&all.gross_moments, &all.gross)))
+    }
+
+    fn from(of: Option<(&Moments, &Histogram)>) -> Residence {
+        let quantile = |q| of.and_then(|(_, histogram)| histogram.quantile(q));
         Residence {
-            mean: all.and_then(|all| all.moments.mean()).map(figures::whole),
+            mean: of.and_then(|(moments, _)| moments.mean()).map(figures::whole),
             p50: quantile(0.5),
             p99: quantile(0.99),
-            max: all.and_then(|all| all.moments.max()),
+            max: of.and_then(|(moments, _)| moments.max()),
         }
     }
 }
@@ -304,6 +316,7 @@ impl<'a> TargetDoc<'a> {
                 p99: stats.from_due_quantile(0.99),
                 max: stats.from_due_max(),
             },
+            rtt_gross_ns: Residence::gross(report),
             residence_ns: Residence::of(report),
             jitter_ns: Jitter {
                 rfc3550: stats.jitter_rfc3550().map(figures::whole),

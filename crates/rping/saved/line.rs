@@ -277,6 +277,9 @@ pub struct Figures {
     /// How long the far end says that it held the probes.
     #[serde(default, skip_serializing_if = "Sampled::is_empty")]
     pub residence: Sampled,
+    /// The round trips with it.
+    #[serde(default, skip_serializing_if = "Sampled::is_empty")]
+    pub gross: Sampled,
     /// What the reflector's answers told of each way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directions: Option<Ways>,

@@ -143,6 +143,8 @@ fn add(to: &mut TargetReport, more: &TargetReport) {
         (Some(mine), Some(theirs)) => {
             mine.histogram.merge(&theirs.histogram);
             mine.moments.merge(&theirs.moments);
+            mine.gross.merge(&theirs.gross);
+            mine.gross_moments.merge(&theirs.gross_moments);
         }
         (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
         (_, None) => {}

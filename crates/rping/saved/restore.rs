@@ -140,10 +140,13 @@ pub(super) fn target_report(figures: &Figures) -> Option<TargetReport> {
         .filter(|_| !rtt.is_empty())
         .map(|from_due| (rtt, from_due));
     let (held, holding) = figures.residence.read(3)?;
-    let residence = (held.count() > 0).then(|| {
+    let (gross_moments, gross) = figures.gross.read(3)?;
+    let residence = (held.count() > 0 || gross_moments.count() > 0).then(|| {
         Box::new(Residence {
             histogram: holding,
             moments: held,
+            gross,
+            gross_moments,
         })
     });
     Some(TargetReport {

@@ -189,6 +189,12 @@ impl Writer {
                     .map_or_else(Sampled::default, |residence| {
                         Sampled::whole(&residence.moments, Some(&residence.histogram))
                     }),
+                gross: of
+                    .residence
+                    .as_deref()
+                    .map_or_else(Sampled::default, |residence| {
+                        Sampled::whole(&residence.gross_moments, Some(&residence.gross))
+                    }),
                 directions: report
                     .directions
                     .get(target as usize)

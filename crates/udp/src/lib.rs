@@ -5,6 +5,7 @@
 mod closing;
 mod delay;
 mod echo;
+mod owners;
 mod placement;
 mod probe;
 mod stamp;

@@ -8,15 +8,21 @@
 //! Only what lies before some later packet can be told so; and a reflector that copies the sender's numbers tells nothing.
 //! Where the way there makes copies, a missing number beside a lost probe may be a copy's: that probe is placed on neither way.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::HashSet;
+
+use crate::owners::{owners, Gap};
 
 /// Pairs that are kept before they are gone through, for one target alone; many targets share.
 const PAIRS: usize = 16_384;
 /// The fewest for each.
 const PAIRS_LEAST: usize = 64;
-/// Lost probes and gaps that are kept before the older ones are settled.
+/// Lost probes and gaps that are kept before the older ones are settled, for one target alone; the fewest for each of many.
 const KEPT: usize = 32_768;
+const KEPT_LEAST: usize = 256;
+/// Lost probes that are kept while nothing is answered, in so many times the above.
+const SILENT: usize = 32;
+/// Spans in which nothing can be placed that are told apart.
+const BREAKS: usize = 256;
 /// How far a lost probe may lie from a missing number at least, where packets overtake each other.
 const NEAR: u64 = 16;
 
@@ -29,16 +35,6 @@ struct Pair {
     is_behind: bool,
     /// … although its probe was the newest of all.
     is_odd: bool,
-}
-
-/// Numbers that did not come, and the probes they lie between: above `after`, below `before`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Gap {
-    first: u64,
-    end: u64,
-    missing: u64,
-    after: Option<u64>,
-    before: u64,
 }
 
 /// What can be said of one way.
@@ -87,6 +83,8 @@ pub(crate) struct Verdict {
 pub(crate) struct Placement {
     warmup: u64,
     room: usize,
+    kept: usize,
+    settle_above: usize,
     pairs: Vec<Pair>,
     /// Lost probes that are not placed yet, ascending.
     lost: Vec<u64>,
@@ -115,31 +113,6 @@ pub(crate) struct Placement {
     displaced: u64,
 }
 
-/// Which of the lost probes, ascending, may own a missing number: as many as at all can, each number having one owner.
-fn owners(lost: &[u64], mut gaps: Vec<Gap>, reach: u64) -> Vec<bool> {
-    let from = |gap: &Gap| gap.after.map_or(0, |after| (after + 1).saturating_sub(reach));
-    gaps.retain(|gap| gap.missing > 0);
-    gaps.sort_by_key(from);
-    let mut coming = gaps.into_iter().peekable();
-    // By where they end: whoever ends first is used first.
-    let mut near: BinaryHeap<Reverse<(u64, u64)>> = BinaryHeap::new();
-    let mut owns = |probe: u64| {
-        while let Some(gap) = coming.next_if(|gap| from(gap) <= probe) {
-            near.push(Reverse((gap.before.saturating_add(reach), gap.missing)));
-        }
-        while let Some(Reverse((end, missing))) = near.pop() {
-            if end > probe {
-                if missing > 1 {
-                    near.push(Reverse((end, missing - 1)));
-                }
-                return true;
-            }
-        }
-        false
-    };
-    lost.iter().map(|&probe| owns(probe)).collect()
-}
-
 fn widen(low: u32, near: Option<u64>) -> u64 {
     let Some(near) = near else { return u64::from(low) };
     let span = 1u64 << 32;
@@ -156,9 +129,12 @@ fn widen(low: u32, near: Option<u64>) -> u64 {
 impl Placement {
     /// For one of so many targets; probes below `warmup` count in no figure.
     pub(crate) fn new(targets: usize, warmup: u64) -> Placement {
+        let kept = (KEPT / targets.max(1)).max(KEPT_LEAST);
         Placement {
             warmup,
             room: (PAIRS / targets.max(1)).max(PAIRS_LEAST),
+            kept,
+            settle_above: kept,
             pairs: Vec::new(),
             lost: Vec::new(),
             gaps: Vec::new(),
@@ -195,10 +171,47 @@ impl Placement {
     pub(crate) fn lost(&mut self, probe: u64) {
         let at = self.lost.partition_point(|&other| other < probe);
         self.lost.insert(at, probe);
-        if self.lost.len() + self.gaps.len() > KEPT {
+        if self.lost.len() + self.gaps.len() > self.settle_above {
             self.go_through(self.room / 2);
             self.settle(false);
+            // What nothing places yet is not looked at again for each that joins it.
+            self.settle_above = (self.lost.len() + self.kept / 2).max(self.kept);
         }
+        // Nothing has come for long: the older ones are given up, and nobody says where they went.
+        if self.lost.len() > SILENT * self.kept {
+            let given_up: Vec<u64> = self.lost.drain(..self.kept).collect();
+            let counted = given_up.iter().filter(|&&probe| self.counts(probe)).count();
+            self.unplaced += counted as u64;
+        }
+    }
+
+    /// Nothing can be placed above the one and below the other. The oldest such spans become one where there are many, and
+    /// what lies between them is as little placed.
+    fn break_off(&mut self, after: Option<u64>, before: u64) {
+        self.breaks.push((after, before));
+        if self.breaks.len() > BREAKS {
+            let next = self.breaks.remove(1);
+            if let Some(first) = self.breaks.first_mut() {
+                *first = (first.0.min(next.0), first.1.max(next.1));
+            }
+        }
+    }
+
+    /// Keeps no more gaps than there is room for: a reflector can make one with every answer. The older half is given up.
+    fn forget_gaps(&mut self) {
+        if self.gaps.len() <= self.kept {
+            return;
+        }
+        self.gaps.retain(|gap| gap.missing > 0);
+        if self.gaps.len() <= self.kept / 2 {
+            return;
+        }
+        let older: Vec<Gap> = self.gaps.drain(..self.gaps.len() - self.kept / 2).collect();
+        let after = older.first().and_then(|gap| gap.after);
+        let before = older.iter().map(|gap| gap.before).max().unwrap_or(0);
+        self.break_off(after, before);
+        let missing = older.iter().map(|gap| gap.missing);
+        self.leftover = missing.fold(self.leftover, u64::saturating_add);
     }
 
     /// What is answered from `probe` on is counted by another session of the reflector's: we speak from another port.
@@ -275,7 +288,7 @@ impl Placement {
         }
         self.go_through(0);
         let first = early.last().map_or(probe, |pair| pair.probe);
-        self.breaks.push((self.reached, first));
+        self.break_off(self.reached, first);
         self.restarts += u64::from(self.highest.is_some());
         let number = u64::from(low);
         self.next = early.last().map_or(number, |pair| pair.number.min(number));
@@ -344,6 +357,7 @@ impl Placement {
                 _ => self.reached = Some(pair.probe),
             }
         }
+        self.forget_gaps();
     }
 
     /// A number that was missing came after all; whether it was.

@@ -335,6 +335,44 @@ fn a_long_lossy_run_is_exact_in_bounded_memory() {
     );
 }
 
+#[test]
+fn a_reflector_that_jumps_or_begins_anew_with_every_answer_costs_no_more_than_there_is_room_for() {
+    let mut jumping = Placement::new(1, 0);
+    let mut restarting = Placement::new(1, 0);
+    for probe in 0..400_000u64 {
+        jumping.answered(probe, (probe as u32).wrapping_mul(3));
+        // Each a life of its own: higher, then the same number again for a newer probe.
+        restarting.answered(probe, 7);
+    }
+    for hostile in [&jumping, &restarting] {
+        assert!(hostile.gaps.len() <= KEPT && hostile.pairs.len() <= PAIRS);
+        assert!(hostile.breaks.len() <= BREAKS, "{}", hostile.breaks.len());
+    }
+    assert!(restarting.restarts() > 300_000);
+    let mut silent = Placement::new(1, 0);
+    silent.answered(0, 0);
+    let many = (SILENT as u64 + 4) * KEPT as u64;
+    (1..=many).for_each(|probe| silent.lost(probe));
+    assert!(silent.lost.len() <= SILENT * KEPT);
+    let verdict = silent.conclude();
+    assert_eq!(verdict.unplaced, many);
+    assert_eq!(jumping.conclude().memory, Memory::Unknown, "nobody's numbers");
+}
+
+#[test]
+fn what_was_given_up_is_placed_on_neither_way() {
+    // Every second answer is missing, and nobody has been told of a loss yet.
+    let mut hostile = Placement::new(1, 0);
+    let count = 4 * KEPT as u64;
+    for probe in (0..count).step_by(2) {
+        hostile.answered(probe, probe as u32 / 2 * 3);
+    }
+    (1..count).step_by(2).for_each(|probe| hostile.lost(probe));
+    let verdict = hostile.conclude();
+    let all = verdict.unplaced + verdict.forward.lost + verdict.reverse.lost;
+    assert_eq!(all, count / 2, "{verdict:?}");
+}
+
 fn fate(loss: u32, double: u32, hold: u32) -> impl Strategy<Value = Fate> {
     prop_oneof![
         loss => Just(LOST),

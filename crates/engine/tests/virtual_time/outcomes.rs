@@ -358,6 +358,12 @@ fn what_the_far_end_held_is_taken_out_unless_it_claims_more_than_there_was() {
         (residence.moments.count(), residence.moments.max()),
         (1, Some(300_000))
     );
+    // What was measured stands beside it, whatever was said.
+    let gross = &residence.gross_moments;
+    assert_eq!(
+        (gross.count(), gross.min(), gross.max()),
+        (2, Some(1_000_000), Some(1_000_000))
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rping_net::stream::StreamOptions;
-use rping_wire::iperf::{Cookie, State, COOKIE_LEN};
+use rping_wire::iperf::{Cookie, State};
 use tokio::sync::Notify;
 
 use super::control::{Control, STEP};
@@ -18,6 +18,7 @@ use super::params::{Parameters, Protocol};
 use super::spare::Spare;
 use super::tally::{Budget, Figures};
 use super::Error;
+use crate::auth::random;
 use crate::Key;
 use running::Running;
 
@@ -234,7 +235,11 @@ impl Client {
     async fn set_up(&self, spare: &Spare) -> Result<Ready, Error> {
         let parameters = Arc::new(self.complete());
         let mut control = Control::new(self.connect().await?);
-        let cookie = Cookie::new(random());
+        let random = random().map_err(|source| Error::Local {
+            what: "make a cookie",
+            source,
+        })?;
+        let cookie = Cookie::new(random);
         control.send_cookie(&cookie).await?;
         let asks = "the server was to ask for the parameters (a busy iperf3 before 3.15 says nothing; an rping server with a key hears nobody without it)";
         control.expect(State::ParamExchange, STEP, asks).await?;
@@ -263,11 +268,4 @@ struct Ready {
     control: Control,
     parameters: Arc<Parameters>,
     carriers: Vec<Carrier>,
-}
-
-/// 36 octets that nobody can guess.
-fn random() -> [u8; COOKIE_LEN - 1] {
-    use std::hash::{BuildHasher, RandomState};
-    let state = RandomState::new();
-    std::array::from_fn(|at| state.hash_one(at) as u8)
 }

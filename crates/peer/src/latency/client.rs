@@ -266,8 +266,11 @@ impl Link {
     }
 
     fn send(&mut self, seq: Sequence, not_before: Timestamp) -> Left {
-        let Ok(stream) = &self.stream else {
-            return Left::At(Stamp::user(Clock.now()));
+        let stream = match &self.stream {
+            Ok(stream) => stream,
+            // Nothing is written to what has ended. Where it never stood, the attempt was what was sent, and this is its answer.
+            Err(fault) if self.server_spins.is_some() => return Left::NotSent(fault.refusal()),
+            Err(_) => return Left::At(Stamp::user(Clock.now())),
         };
         if self.unsent > 0 {
             return Left::Deferred;
@@ -286,10 +289,11 @@ impl Link {
             }
             Err(error) if is_empty(&error) => Left::Deferred,
             Err(error) => {
-                // It is told as the end of the link, with whatever else was in flight.
-                self.pending.clear();
-                self.fall(Fault::Broke(error));
-                Left::At(at)
+                // What else was in flight is told of by the end of the link; this was never written.
+                let fault = Fault::Broke(error);
+                let refusal = fault.refusal();
+                self.fall(fault);
+                Left::NotSent(refusal)
             }
         }
     }

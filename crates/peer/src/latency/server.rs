@@ -249,7 +249,8 @@ impl Exchanges {
                     residence: Clock.now().nanos_since(received),
                 };
                 out[..HEADER_LEN].copy_from_slice(&response.to_bytes());
-                if write_response(&mut stream, &mut out, hello.response as usize).is_err() {
+                let until = received.plus(STEP);
+                if write_response(&mut stream, &mut out, hello.response as usize, until).is_err() {
                     return Ok(());
                 }
                 *answered += 1;
@@ -258,17 +259,30 @@ impl Exchanges {
     }
 }
 
-/// Writes a response of `size` octets whose beginning is in `out`.
-fn write_response(stream: &mut &TcpStream, out: &mut [u8], size: usize) -> io::Result<()> {
-    stream.write_all(out)?;
-    let mut left = size - out.len().min(size);
-    if left > 0 {
-        out[..HEADER_LEN].fill(0);
-    }
+/// Writes a response of `size` octets whose beginning is in `out`. A client that takes it a little at a time has until then.
+fn write_response(stream: &mut impl Write, out: &mut [u8], size: usize, until: Timestamp) -> io::Result<()> {
+    let mut left = size;
+    let mut at = 0;
     while left > 0 {
-        let more = left.min(out.len());
-        stream.write_all(&out[..more])?;
-        left -= more;
+        let part = out.get(at..out.len().min(at + left)).unwrap_or_default();
+        let length = part.len();
+        match stream.write(part) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(taken) => {
+                at += taken;
+                left -= taken;
+                // The common case looks at no clock: it was all taken at once.
+                if taken < length && Clock.now() >= until {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if at == out.len() && left > 0 {
+            out[..HEADER_LEN].fill(0);
+            at = 0;
+        }
     }
     Ok(())
 }
@@ -359,5 +373,44 @@ async fn write(stream: &mut tokio::net::TcpStream, bytes: &[u8]) -> Result<(), D
     match timeout(STEP, stream.write_all(bytes)).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(Denied::Broke),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so much at a time.
+    struct Slow(usize, Vec<u8>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.0);
+            self.1.extend(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_response_is_whole_however_it_is_taken_and_not_written_for_ever() {
+        for (room, size) in [(64, 64), (64, 1000), (16, 17), (64, 16)] {
+            for at_a_time in [1, 7, 64, 4096] {
+                let mut out = vec![0; room.min(size)];
+                out[..HEADER_LEN].fill(9);
+                let mut slow = Slow(at_a_time, Vec::new());
+                write_response(&mut slow, &mut out, size, Timestamp::NEVER).unwrap();
+                let mut whole = vec![0; size];
+                whole[..HEADER_LEN].fill(9);
+                assert_eq!(slow.1, whole, "{room} {size} {at_a_time}");
+            }
+        }
+        let mut slow = Slow(1, Vec::new());
+        let ended = write_response(&mut slow, &mut [0; 64], 1000, Timestamp::ZERO);
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(slow.1.len(), 1);
     }
 }

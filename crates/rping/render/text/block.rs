@@ -112,11 +112,14 @@ fn block(
         let quantile = |q| time(residence.histogram.quantile(q));
         writeln!(
             out,
-            "server residence: {}p50 {}, p99 {}, max {} (taken out of the times above)",
+            "server residence: {}p50 {}, p99 {}, max {} (as it says, taken out of the times above; with it p50 {}, p99 {}, max {})",
             share(&rtt, residence.moments.mean()),
             quantile(0.5),
             quantile(0.99),
-            time(residence.moments.max())
+            time(residence.moments.max()),
+            time(residence.gross.quantile(0.5)),
+            time(residence.gross.quantile(0.99)),
+            time(residence.gross_moments.max())
         )?;
     }
     loss_runs(out, style, of)?;
