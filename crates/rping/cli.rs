@@ -256,7 +256,8 @@ struct Screen {
 
 impl Opened for Setup {
     fn opened(&mut self, job: &Arc<Job>, epoch: &Epoch, rate: f64) -> Result<(), String> {
-        give_up_privileges(job).map_err(|error| format!("cannot give up privileges: {error}"))?;
+        give_up_privileges(job, &self.output)
+            .map_err(|error| format!("cannot give up privileges: {error}"))?;
         self.signals
             .listen()
             .map_err(|error| format!("cannot listen for signals: {error}"))?;
@@ -296,14 +297,14 @@ impl Opened for Setup {
     }
 }
 
-/// Every capability goes, with three exceptions: TCP opens a socket for each probe, and marking those takes a capability
-/// each time, as does having them leave from a port of the system's; and a sweep over many on-link hosts takes its own
-/// entries out of the kernel's neighbour table again.
-fn give_up_privileges(job: &Job) -> io::Result<()> {
+/// Every capability goes, with four exceptions: root's right to every file, where files are to be written; TCP opens a socket
+/// for each probe, and marking those takes a capability each time, as does having them leave from a port of the system's;
+/// and a sweep over many on-link hosts takes its own entries out of the kernel's neighbour table again.
+fn give_up_privileges(job: &Job, output: &OutputOptions) -> io::Result<()> {
     use rping_net::caps::{drop_all_but, is_reserved, Cap};
     let is_sweep = job.kind != crate::job::Kind::Arp && job.targets.len() > crate::open::SCOUT_ABOVE;
     let connects = job.kind == crate::job::Kind::Tcp && !job.syn;
-    let mut kept = Vec::new();
+    let mut kept = crate::files::root_rights(output.keep.is_anything()).to_vec();
     if is_sweep || (connects && job.mark.is_some()) {
         kept.push(Cap::NetAdmin);
     }

@@ -4,6 +4,26 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rping_net::caps::{self, Cap};
+
+/// Gives up every capability, for the reading of what others wrote. Where a file is to be `written` afterwards root keeps
+/// root's right to every file: it is the person's own. What the program's file lends to anybody else is never used on
+/// files.
+///
+/// # Errors
+/// In one line; not expected.
+pub(crate) fn give_up_privileges(written: bool) -> Result<(), String> {
+    caps::drop_all_but(root_rights(written)).map_err(|error| format!("cannot give up privileges: {error}"))
+}
+
+/// The capability that writing files takes root, by name and to the end: a file that was opened aside is renamed last.
+pub(crate) fn root_rights(written: bool) -> &'static [Cap] {
+    match written && caps::real_user() == 0 {
+        true => &[Cap::DacOverride],
+        false => &[],
+    }
+}
+
 /// A file that takes its name only when it is told to: until then what bore the name is as it was.
 #[derive(Debug)]
 pub struct Aside {

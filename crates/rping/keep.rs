@@ -33,8 +33,8 @@ const DETAILED: usize = 256;
 pub struct Wanted {
     /// The run itself, for later commands.
     pub save: Option<PathBuf>,
-    /// HdrHistogram's percentile distribution (`.hgrm`) or interval log (`.hlog`).
-    pub hdr: Option<PathBuf>,
+    /// HdrHistogram's percentile distribution (`.hgrm`) or interval log (`.hlog`), or both.
+    pub hdr: Vec<PathBuf>,
     /// A page for people.
     pub report: Option<PathBuf>,
     /// As it was typed, for the record.
@@ -44,7 +44,13 @@ pub struct Wanted {
 impl Wanted {
     /// Whether there is anything to keep.
     pub fn is_anything(&self) -> bool {
-        self.save.is_some() || self.hdr.is_some() || self.report.is_some()
+        self.save.is_some() || !self.hdr.is_empty() || self.report.is_some()
+    }
+
+    /// The file that is wanted in this one of HdrHistogram's forms.
+    pub fn hdr(&self, form: hdr::Form) -> Option<&Path> {
+        let mut all = self.hdr.iter().map(PathBuf::as_path);
+        all.find(|path| hdr::Form::of(path) == Some(form))
     }
 }
 
@@ -105,29 +111,23 @@ impl Keeper {
             saved::Writer::create(path, job, &epoch, &wanted.command_line)
                 .map_err(|error| cannot("--save", path, &error))
         });
-        if let Some(path) = &wanted.hdr {
-            let keeps_none = job.live().count() > crate::run::FULL_DETAIL;
-            if keeps_none && hdr::Form::of(path) == Some(hdr::Form::Distribution) {
-                return Err(format!(
-                    "--hdr: a run over more than {} targets keeps no histograms: take FILE.hlog, or fewer targets",
-                    crate::run::FULL_DETAIL
-                ));
-            }
+        let hgrm = wanted.hdr(hdr::Form::Distribution);
+        if hgrm.is_some() && job.live().count() > crate::run::FULL_DETAIL {
+            return Err(format!(
+                "--hdr: a run over more than {} targets keeps no histograms: take FILE.hlog, or fewer targets",
+                crate::run::FULL_DETAIL
+            ));
         }
-        let hdr = wanted.hdr.as_deref().map(|path| {
-            let failed = |error: io::Error| cannot("--hdr", path, &error);
-            match hdr::Form::of(path) {
-                Some(hdr::Form::Log) => hdr::Log::create(path, job, &epoch)
-                    .map(|log| (Some(log), None))
-                    .map_err(failed),
-                _ => Aside::create(path).map(|file| (None, Some(file))).map_err(failed),
-            }
-        });
+        let failed = |path| move |error: io::Error| cannot("--hdr", path, &error);
+        let hgrm = hgrm.map(|path| Aside::create(path).map_err(failed(path)));
+        let hlog = wanted
+            .hdr(hdr::Form::Log)
+            .map(|path| hdr::Log::create(path, job, &epoch).map_err(failed(path)));
         let report = wanted
             .report
             .as_deref()
             .map(|path| Aside::create(path).map_err(|error| cannot("--report", path, &error)));
-        let (hlog, hgrm) = hdr.transpose()?.unwrap_or_default();
+        let (hlog, hgrm) = (hlog.transpose()?, hgrm.transpose()?);
         let report = report.transpose()?;
         let save = save.transpose()?;
         let course = report.is_some() && job.targets.len() <= DETAILED;
@@ -185,30 +185,30 @@ impl Keeper {
                  they could be kept; the totals and histograms hold every one"
             ));
         }
-        let Wanted {
-            save: save_path,
-            hdr: hdr_path,
-            report: report_path,
-            command_line,
-        } = &self.wanted;
+        let wanted = &self.wanted;
         let mut failures = Vec::new();
-        let mut note = |flag: &str, path: &Option<PathBuf>, result: io::Result<()>| {
+        let mut note = |flag: &str, path: Option<&Path>, result: io::Result<()>| {
             if let (Err(error), Some(path)) = (result, path) {
                 failures.push(cannot(flag, path, &error));
             }
         };
         if let Some(save) = files.save {
-            note("--save", save_path, save.finish(report));
+            note("--save", wanted.save.as_deref(), save.finish(report));
         }
         if let Some(log) = files.hlog {
-            note("--hdr", hdr_path, log.finish());
+            note("--hdr", wanted.hdr(hdr::Form::Log), log.finish());
         }
         if let Some(file) = files.hgrm {
-            note("--hdr", hdr_path, hdr::distribution(file, report));
+            let path = wanted.hdr(hdr::Form::Distribution);
+            note("--hdr", path, hdr::distribution(file, report));
         }
         if let Some(file) = files.report {
-            let run = crate::page::Run::just_run(report, &files.series, command_line);
-            note("--report", report_path, crate::page::write(file, &[run]));
+            let run = crate::page::Run::just_run(report, &files.series, &wanted.command_line);
+            note(
+                "--report",
+                wanted.report.as_deref(),
+                crate::page::write(file, &[run]),
+            );
         }
         failures
     }

@@ -49,7 +49,7 @@ fn serve(args: &ServerArgs) -> Result<(), Box<dyn std::error::Error>> {
         key,
     };
     let (voice, heard) = Voice::new();
-    let server = Server::open(&listen, args.limits.clone(), voice.log())?;
+    let server = Server::open(&listen, args.limits.clone(), voice.log()).map_err(in_words)?;
     announce(&listen, &server);
     // Each UDP stream of a test has a socket of its own on that port.
     let later = server.local_addrs().any(|address| is_reserved(address.port()));
@@ -77,6 +77,25 @@ fn serve(args: &ServerArgs) -> Result<(), Box<dyn std::error::Error>> {
         ));
     }
     Ok(())
+}
+
+/// What keeps it from listening, and what to do about it.
+fn in_words(error: rping_peer::Error) -> String {
+    let rping_peer::Error::At { address, source } = &error else {
+        return error.to_string();
+    };
+    let port = address.port();
+    let what = match source.as_ref() {
+        rping_peer::Error::Net(net) if net.is_in_use() => format!(
+            "port {port} is in use: `ss -lntup sport = :{port}` shows by whom; another port is given as :PORT, and to the \
+             clients as HOST:PORT"
+        ),
+        rping_peer::Error::Net(net) if net.is_denied() => {
+            format!("no permission for port {port}: ports below 1024 are root's; another is given as :PORT")
+        }
+        other => other.to_string(),
+    };
+    format!("cannot listen on {address}: {what}")
 }
 
 /// Waits a moment for a thread to end.

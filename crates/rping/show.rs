@@ -12,7 +12,7 @@ use crate::compare;
 use crate::files::Aside;
 use crate::page;
 use crate::render::{self, escape};
-use crate::saved::{self, Saved};
+use crate::saved::{self, ReadError, Saved};
 
 /// Does what was asked for; returns the exit code.
 pub(crate) fn run(request: SavedRequest) -> u8 {
@@ -42,17 +42,29 @@ fn named(path: &Path) -> String {
     escape::line(&path.to_string_lossy())
 }
 
-/// Reads a file; what is missing in it is said on standard error.
-fn open(path: &Path) -> Result<Saved, String> {
-    let saved = saved::open(path).map_err(|error| format!("{} {error}", named(path)))?;
-    if let Some(words) = saved.damage.words() {
-        complain(&format!("{}: {words}", named(path)));
+/// Reads files, which were written elsewhere: they are opened with the user's rights, and what stands in them is looked at
+/// without any. What is missing in one is said on standard error. `writes` where a file is to be written afterwards.
+fn open_all(paths: &[&Path], writes: bool) -> Result<Vec<Saved>, String> {
+    let failed = |path: &Path, error: ReadError| format!("{} {error}", named(path));
+    let opened: Result<Vec<_>, String> = paths
+        .iter()
+        .map(|path| saved::open(path).map_err(|error| failed(path, error)))
+        .collect();
+    let opened = opened?;
+    crate::files::give_up_privileges(writes)?;
+    let mut all = Vec::with_capacity(paths.len());
+    for (path, file) in paths.iter().zip(opened) {
+        let saved = saved::read(file).map_err(|error| failed(path, error))?;
+        if let Some(words) = saved.damage.words() {
+            complain(&format!("{}: {words}", named(path)));
+        }
+        all.push(saved);
     }
-    Ok(saved)
+    Ok(all)
 }
 
-fn open_all(paths: &[PathBuf]) -> Result<Vec<Saved>, String> {
-    paths.iter().map(|path| open(path)).collect()
+fn as_paths(paths: &[PathBuf]) -> Vec<&Path> {
+    paths.iter().map(PathBuf::as_path).collect()
 }
 
 /// What writing to standard output came to: a reader that went away is no error.
@@ -64,13 +76,15 @@ fn written(result: io::Result<()>, code: u8) -> Result<u8, String> {
 }
 
 fn show(path: &Path, output: &OutputOptions, assertions: Vec<Assertion>) -> Result<u8, String> {
-    let mut saved = open(path)?;
+    let Some(mut saved) = open_all(&[path], !output.keep.hdr.is_empty())?.pop() else {
+        return Err(format!("{} cannot be read", named(path)));
+    };
     if !assertions.is_empty() {
         Arc::make_mut(&mut saved.report.job).assertions = assertions;
     }
     let report = &saved.report;
     let result = render::show(&saved, output, Box::new(io::stdout()), io::stdout().is_terminal());
-    if let Some(to) = &output.keep.hdr {
+    for to in &output.keep.hdr {
         Aside::create(to)
             .and_then(|aside| crate::hdr::distribution(aside, report))
             .map_err(|error| format!("--hdr {}: cannot be written: {}", named(to), plain(&error)))?;
@@ -85,7 +99,7 @@ fn show(path: &Path, output: &OutputOptions, assertions: Vec<Assertion>) -> Resu
 }
 
 fn merge(paths: &[PathBuf], to: &Path) -> Result<u8, String> {
-    let runs = open_all(paths)?;
+    let runs = open_all(&as_paths(paths), true)?;
     let names = paths.iter().map(|path| path.to_string_lossy().into_owned());
     let merged = saved::merge(names.zip(runs).collect()).map_err(|error| escape::line(&error.to_string()))?;
     let mut line: Vec<String> = vec!["rping".into(), "merge".into()];
@@ -118,8 +132,11 @@ fn compare_two(
     json: bool,
     color: crate::args::output::Color,
 ) -> Result<bool, String> {
-    let (a, b) = (open(before)?, open(after)?);
-    let comparison = compare::runs(&a, &b, least).map_err(|error| escape::line(&error.to_string()))?;
+    let both = open_all(&[before, after], false)?;
+    let [a, b] = both.as_slice() else {
+        return Err("two files are compared".to_owned());
+    };
+    let comparison = compare::runs(a, b, least).map_err(|error| escape::line(&error.to_string()))?;
     let names = [before, after].map(|path| path.to_string_lossy().into_owned());
     let mut out = BufWriter::new(Box::new(io::stdout()) as Box<dyn Write + Send>);
     let result = if json {
@@ -139,7 +156,7 @@ fn report(paths: &[PathBuf], html: Option<&Path>) -> Result<u8, String> {
                 .into(),
         );
     }
-    let runs = open_all(paths)?;
+    let runs = open_all(&as_paths(paths), html.is_some())?;
     let names = paths.iter().map(|path| path.to_string_lossy().into_owned());
     let pages: Vec<_> = runs
         .iter()

@@ -14,6 +14,8 @@ const VERSION: u32 = 0x2008_0522;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum Cap {
+    /// `CAP_DAC_OVERRIDE`: root's right to every file.
+    DacOverride = 1,
     /// `CAP_NET_BIND_SERVICE`: ports below 1024.
     NetBindService = 10,
     /// `CAP_NET_ADMIN`: firewall marks, counters of the packet filter.

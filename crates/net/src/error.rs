@@ -79,6 +79,16 @@ impl Error {
         matches!(self, Error::Os { source, .. } if source.kind() == io::ErrorKind::TimedOut)
     }
 
+    /// Whether a local address or port is taken by somebody else.
+    pub fn is_in_use(&self) -> bool {
+        self.errno() == Some(libc::EADDRINUSE)
+    }
+
+    /// Whether this user may not.
+    pub fn is_denied(&self) -> bool {
+        self.errno() == Some(libc::EACCES)
+    }
+
     /// The operating system's error number behind it, where there is one.
     pub fn errno(&self) -> Option<i32> {
         match self {

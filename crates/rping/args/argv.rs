@@ -5,7 +5,7 @@
 
 use super::usage::{shown, Usage};
 use super::value;
-use crate::targets::Spec;
+use crate::targets::{is_number, parse_port, Spec};
 
 /// Commands of later versions. Until then the words are kept free, so that no script changes its meaning.
 const RESERVED: [&str; 1] = ["bundle"];
@@ -221,10 +221,37 @@ pub(crate) fn rewrite(typed: Vec<String>, commands: &clap::Command) -> Result<Wo
     })
 }
 
+/// Refuses `HOST PORT`, as telnet and netcat take it, and says how it is written here.
+///
+/// # Errors
+/// Where a port stands behind a host.
+pub(crate) fn host_and_port(command: &str, targets: &[impl AsRef<str>]) -> Result<(), Usage> {
+    for pair in targets.windows(2) {
+        let [host, port] = [pair[0].as_ref(), pair[1].as_ref()];
+        let is_port = is_number(port) && parse_port(port).is_ok();
+        let Ok(spec) = Spec::parse(host) else { continue };
+        if is_port && spec.ports().is_empty() {
+            let bare = spec.host_text();
+            let place = match bare.contains(':') {
+                true => format!("[{bare}]:{port}"),
+                false => format!("{bare}:{port}"),
+            };
+            return Err(Usage::new(format_args!(
+                "{} is a port, which stands behind a colon: rping {command} {}",
+                shown(port),
+                crate::render::escape::line(&place)
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// PsPing's habit: ICMP without a port, TCP connect with one.
 fn bare_command<'a>(targets: impl Iterator<Item = &'a str>) -> Result<&'static str, Usage> {
     let mut with = None;
     let mut without = None;
+    let targets: Vec<&str> = targets.collect();
+    host_and_port("tcp", &targets)?;
     for target in targets {
         let spec = Spec::parse(target).map_err(Usage::new)?;
         if spec.ports().is_empty() {

@@ -200,7 +200,14 @@ pub struct Show {
 
 /// Reads what was typed.
 pub(super) fn parse(args: BandwidthArgs) -> Result<BandwidthRequest, Usage> {
+    super::argv::host_and_port("bandwidth", &args.host)?;
     let [host] = args.host.as_slice() else {
+        let number = args.host.iter().find(|word| crate::targets::is_number(word));
+        if let (Some(number), true) = (number, args.forever) {
+            return Err(Usage::new(format_args!(
+                "-t goes on until interrupted and takes no time; {number} seconds are -n {number}s"
+            )));
+        }
         return Err(Usage::new(match args.host.len() {
             0 => "say which server to measure against: rping bandwidth HOST; try rping bandwidth --help",
             _ => "one server at a time: throughput tests side by side would measure each other",

@@ -160,9 +160,9 @@ pub(crate) struct KeepArgs {
     /// A page with pictures of the run, FILE.html: one file that needs no network; an existing file is replaced
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(crate) report: Option<PathBuf>,
-    /// For HdrHistogram's tools: FILE.hgrm is the percentile distribution in ms, FILE.hlog an interval log, a line a second and target; an existing file is replaced
-    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
-    pub(crate) hdr: Option<PathBuf>,
+    /// For HdrHistogram's tools: FILE.hgrm is the percentile distribution in ms, FILE.hlog an interval log, a line a second and target; given twice for one of each; an existing file is replaced
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, action = clap::ArgAction::Append)]
+    pub(crate) hdr: Vec<PathBuf>,
 }
 
 impl KeepArgs {

@@ -17,8 +17,8 @@ Examples:
   rping latency host                      request/response latency with `rping server` there
   rping bandwidth host                    throughput to `rping server` or iperf3 -s there
 
-`rping COMMAND --help` explains every flag; `rping help outcomes`, `rping help exit-codes` and
-`rping help output` explain results.
+`rping COMMAND --help` explains every flag; `rping help outcomes`, `rping help exit-codes`,
+`rping help output` and `rping help assert` explain results.
 Exit code: 0 every target replied, 1 some target never did, 2 it could not be done.";
 
 pub(crate) const ICMP: &str = "\
@@ -28,13 +28,14 @@ Examples:
   rping icmp -n 10s --rate 1k -q host     a thousand a second for ten seconds
   rping icmp -l 1472 --df host            does a 1500-byte packet fit the path?
   rping icmp -n 1 10.0.0.0/24 --all       every address of a block, the silent ones too
+  rping icmp -n 1 10.0.0.0/24 --answering the hosts that are there, and no others
   rping icmp -n 1 --targets hosts.txt -o csv";
 
 pub(crate) const TCP: &str = "\
 Examples:
   rping tcp host:445                      4 connects, a second apart
   rping tcp host:https [2001:db8::1]:22   service names; IPv6 with a port in brackets
-  rping tcp host:22,80,443,5000-5010 -n 1 which of these ports answer
+  rping tcp host:1-1024 -n 1 --open       the open ports, and no others
   rping tcp 10.0.0.0/24:445 -n 1          who serves files in this block
   rping tcp host:443 -n 1000 -i 0 -q -H 0.5,1,2,5,10
                                           how fast are connects: histogram with these bounds in ms";
@@ -108,6 +109,7 @@ STAMP and echo are answered with as many bytes as they asked with, nothing else 
 pub(crate) const PSPING: &str = "\
 Modes, as PsPing chooses them: a server with -s; bandwidth with -b; latency with -l and a port; TCP connect with
 a port; else ICMP. --json adds rping's own document. `rping psping -? i|t|l|b` explains a mode.
+The server (-s) is `rping server` and speaks as it does: no source shows what PsPing's own server prints.
 
 Examples:
   rping psping -n 10 -w 3 marklap         ICMP
@@ -127,7 +129,8 @@ Examples:
   rping man --all man1                    write every page, for a package";
 
 pub(crate) const SHOW: &str = "\
-A file of a run that was killed is shown as far as it was saved.
+A file of a run that was killed is shown as far as it was saved. Single probes are not kept: -o ndjson and -o csv have a
+line for each stretch of the run and target.
 Exit code: as the run's own; 2 where the file is damaged or none of ours.
 
 Examples:
@@ -137,6 +140,9 @@ Examples:
   rping show monday.rping --assert 'p99<5ms'";
 
 pub(crate) const MERGE: &str = "\
+The one run goes to --save FILE, which has to be given. The files are of runs that --save kept; the same run given twice
+is refused, since it would count twice.
+
 Examples:
   rping merge mon.rping tue.rping wed.rping --save week.rping";
 

@@ -63,6 +63,10 @@ pub struct OutputOptions {
     pub graph: bool,
     /// A capture of the run's own packets.
     pub pcap: Option<Pcap>,
+    /// Of a block or range only targets that replied are listed.
+    pub answering: bool,
+    /// It is shown while it is made, on the host that makes it: what the host knows about the targets may be asked.
+    pub live: bool,
 }
 
 /// Where a capture is written to.

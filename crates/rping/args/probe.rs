@@ -146,12 +146,15 @@ pub(crate) struct ProbeArgs {
     #[arg(short = 'H', long, value_name = "N|a,b,c", value_parser = value::buckets, num_args = 0..=1,
         default_missing_value = "20", help_heading = "Output")]
     pub(crate) histogram: Option<Buckets>,
-    /// No line per probe; over a block or range: totals only
+    /// No line per probe; over a block or range: totals only, unless --all or --answering asks for more
     #[arg(short = 'q', long, help_heading = "Output")]
     pub(crate) quiet: bool,
     /// List every target of a block or range, the silent ones too
     #[arg(long, help_heading = "Output")]
     pub(crate) all: bool,
+    /// List those targets alone that replied, a line each at the end: hosts that are there, ports that are open
+    #[arg(long, visible_alias = "open", conflicts_with_all = ["all", "graph"], help_heading = "Output")]
+    pub(crate) answering: bool,
     /// What the run must amount to, for every target: 'p99<5ms', 'loss<0.1%', joined by &; repeatable; exit code 1 when it does not hold
     #[arg(long = "assert", value_name = "EXPR", value_parser = value::assertions, action = clap::ArgAction::Append,
         help_heading = "Output")]
@@ -174,6 +177,8 @@ pub(super) fn output(args: &ProbeArgs) -> Result<OutputOptions, Usage> {
         format: args.format.format(),
         quiet: args.quiet,
         all: args.all,
+        answering: args.answering,
+        live: true,
         histogram: args.histogram.clone(),
         color: args.format.color(),
         timestamps: args.timestamps,

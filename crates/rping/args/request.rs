@@ -173,6 +173,7 @@ impl Request {
             family: self
                 .family
                 .or(self.source.as_ref().map(|source| Family::of(source.ip))),
+            by_source: self.family.is_none(),
             all_addresses: self.all_addresses,
             broadcast: self.broadcast,
             interface: scope,
@@ -198,7 +199,7 @@ impl Request {
             (None, Pace::Every(_)) => (targets.len() > 1).then_some(MAX_RATE),
         };
         notes.extend(self.thin_echo());
-        notes.extend(self.raised());
+        notes.extend(self.raised(&targets, key.is_some()));
         notes.extend(self.stretched(max_rate, targets.len()));
         let is_sweep = || targets.iter().any(|target| target.from_block);
         let order = self.order.unwrap_or_else(|| match is_sweep() {

@@ -28,6 +28,9 @@ pub(crate) struct ShowArgs {
     /// List every target of a block or range, the silent ones too
     #[arg(long)]
     pub(crate) all: bool,
+    /// List those alone that replied, a line each
+    #[arg(long, visible_alias = "open", conflicts_with = "all")]
+    pub(crate) answering: bool,
     /// What the run must amount to, in place of what it was made with: 'p99<5ms', 'loss<0.1%'; repeatable; exit code 1 when it does not hold
     #[arg(long = "assert", value_name = "EXPR", value_parser = value::assertions, action = clap::ArgAction::Append)]
     pub(crate) assertions: Vec<value::Assertions>,
@@ -145,8 +148,10 @@ pub(super) fn show(args: ShowArgs) -> Result<SavedRequest, Usage> {
             timestamps: false,
             graph: false,
             pcap: None,
+            answering: args.answering,
+            live: false,
             keep: Wanted {
-                hdr: args.hdr,
+                hdr: args.hdr.into_iter().collect(),
                 ..Wanted::default()
             },
         },
@@ -199,7 +204,7 @@ pub(super) fn report(args: ReportArgs) -> Result<SavedRequest, Usage> {
 
 /// Judges the files that a run is to leave behind.
 pub(super) fn check(keep: &Wanted) -> Result<(), Usage> {
-    if let Some(path) = &keep.hdr {
+    for path in &keep.hdr {
         if Form::of(path).is_none() {
             return Err(Usage::new(format_args!(
                 "--hdr {}: the extension says what is written: .hgrm for the percentile distribution, .hlog for the interval log",
@@ -207,14 +212,24 @@ pub(super) fn check(keep: &Wanted) -> Result<(), Usage> {
             )));
         }
     }
-    let named: Vec<(&str, &Path)> = [
-        ("--save", &keep.save),
-        ("--hdr", &keep.hdr),
-        ("--report", &keep.report),
-    ]
-    .into_iter()
-    .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
-    .collect();
+    for form in [Form::Distribution, Form::Log] {
+        if keep
+            .hdr
+            .iter()
+            .filter(|path| Form::of(path) == Some(form))
+            .count()
+            > 1
+        {
+            return Err(Usage::new(
+                "--hdr is given twice for the same form: one FILE.hgrm and one FILE.hlog are enough",
+            ));
+        }
+    }
+    let named: Vec<(&str, &Path)> = [("--save", &keep.save), ("--report", &keep.report)]
+        .into_iter()
+        .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
+        .chain(keep.hdr.iter().map(|path| ("--hdr", path.as_path())))
+        .collect();
     for (at, (flag, path)) in named.iter().enumerate() {
         if path.as_os_str().is_empty() {
             return Err(Usage::new(format_args!("{flag} needs the name of a file")));

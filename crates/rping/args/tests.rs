@@ -97,7 +97,13 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!(job("udp h").timeout, Duration::from_secs(1));
     assert_eq!((job("icmp h").size, job("icmp h").warmup), (32, 0));
     assert_eq!(job("tcp h:1").close, Close::Reset);
-    assert_eq!(probe("icmp h").1, OutputOptions::default());
+    assert_eq!(
+        probe("icmp h").1,
+        OutputOptions {
+            live: true,
+            ..OutputOptions::default()
+        }
+    );
 }
 
 #[test]
@@ -190,6 +196,8 @@ fn output_flags_reach_the_renderer() {
             keep: Wanted::default(),
             graph: false,
             pcap: None,
+            answering: false,
+            live: true,
         }
     );
 }
@@ -197,7 +205,7 @@ fn output_flags_reach_the_renderer() {
 #[test]
 fn files_that_a_run_leaves_are_judged_before_anything_is_sent() {
     let keep = probe("icmp h --save a --hdr b.hlog").1.keep;
-    assert_eq!((keep.save, keep.hdr), (Some("a".into()), Some("b.hlog".into())));
+    assert_eq!((keep.save, keep.hdr), (Some("a".into()), vec!["b.hlog".into()]));
     assert_eq!(keep.command_line.join(" "), "rping icmp h --save a --hdr b.hlog");
     for (line, part) in [
         ("icmp h --hdr b.txt", ".hgrm"),

@@ -1,10 +1,11 @@
 //! `rping help TOPIC`: what results mean, which no flag's help has room for.
 
 /// The topics by name, each with what it says.
-pub(crate) const TOPICS: [(&str, &str); 3] = [
+pub(crate) const TOPICS: [(&str, &str); 4] = [
     ("outcomes", OUTCOMES),
     ("exit-codes", EXIT_CODES),
     ("output", OUTPUT),
+    ("assert", ASSERT),
 ];
 
 /// The text of the topic that these words ask for: `help outcomes`. `help` with anything else is clap's.
@@ -16,6 +17,7 @@ pub(crate) fn asked(typed: &[String]) -> Option<&'static str> {
     let wanted = match topic.as_str() {
         "exit" | "exit-code" | "exitcodes" => "exit-codes",
         "outcome" => "outcomes",
+        "assertion" | "assertions" | "--assert" => "assert",
         "outputs" | "formats" | "output-formats" => "output",
         other => other,
     };
@@ -35,6 +37,10 @@ What became of a probe
 
   sent = received + rejected + lost        attempted = sent + not sent        always
   loss = (sent - received) / sent          as ping counts it
+
+  A SYN that was lost and sent again is one more packet sent and one more lost, though its probe is a reply:
+  the percentage on the loss line, in the report and in --assert counts it, and says so,
+  loss = (sent - received + SYNs lost) / (sent + SYNs lost);  loss_ratio in JSON is the one above.
 
 Counted beside them, and changing none of them:
 
@@ -90,18 +96,46 @@ Output formats
               {\"type\":\"summary\", ...} that holds the document
   -o csv      the same stream as rows with a header
 
+Of a saved run `rping show` prints text and json as the run itself would; its ndjson and csv have a line for each
+stretch of the run and target, since single probes are not kept. `rping compare`, `diagnose` know text and json.
+
 Times are whole nanoseconds and their names say so (rtt_ns); instants are RFC 3339. A figure with nothing to stand
 on is null in JSON, empty in CSV and n/a in text, never 0. Readers ignore keys they do not know. \"histogram\" is
 HdrHistogram V2, compressed, base64, in nanoseconds (null where none is kept).
 
   -q            no line per probe; over a block or range: totals only
   --all         list every target of a block or range, the silent ones too
+  --answering   list those alone that replied, a line each: hosts that are there, open ports (also --open)
   -H [N|a,b,c]  a histogram: N buckets (20), or these bounds in ms
   --timestamps  the wall clock on each line
   --color WHEN  auto, always, never; NO_COLOR is honoured
 
 Results go to standard output, errors and progress to standard error. An output that cannot be written is exit
 code 2, with the summary on standard error.
+";
+
+const ASSERT: &str = "\
+What a run must amount to: --assert EXPR, for every target
+
+  rping tcp host:443 -n 1000 -i 10ms --assert 'p99<5ms & loss<0.1%'
+
+  EXPR       figure, relation, bound; several are joined by &, or --assert is repeated: all must hold
+  relation   <  <=  >  >=  ==
+
+  figure                    bound
+  min mean median max       a time: 5ms, 800us    of the round trips; mean is also avg
+  p50 p90 p99 p99.9 …       a time                any percentile; p90 needs 10 replies, p99 100, p99.9 1000
+  stddev                    a time
+  jitter ipdv               a time                RFC 3550's jitter, the mean variation of RFC 3393
+  loss                      a percentage: 0.1%    lost and rejected, and SYNs that had to be sent again
+  rate                      a number; k = 1000    replies per second
+  received rejected lost not_sent late duplicates reordered corrupt syn_lost
+                            a number              the counters, by their names in JSON
+
+Of rping bandwidth there are rate (bits per second, as received), loss and jitter, for each direction.
+
+An assertion on a figure that the run cannot carry does not hold, and says how many replies it needs. When one does
+not hold, the exit code is 1. `rping show FILE --assert EXPR` judges a saved run again.
 ";
 
 #[cfg(test)]
@@ -117,9 +151,38 @@ mod tests {
         assert_eq!(about("help outcomes"), Some(OUTCOMES));
         assert_eq!(about("help exit-codes"), Some(EXIT_CODES));
         assert_eq!(about("help formats"), Some(OUTPUT));
+        assert_eq!(about("help assert"), Some(ASSERT));
         assert_eq!(about("help tcp"), None);
         assert_eq!(about("help"), None);
         assert_eq!(about("tcp outcomes"), None);
+    }
+
+    #[test]
+    fn every_figure_that_can_be_asserted_is_explained_and_every_one_that_is_explained_can_be() {
+        let table = ASSERT
+            .split("  figure   ")
+            .nth(1)
+            .unwrap()
+            .split("\n\n")
+            .next()
+            .unwrap();
+        let names = table.lines().skip(1).filter_map(|line| line.strip_prefix("  "));
+        let mut count = 0;
+        for name in names.flat_map(|line| line.split("  ").next().unwrap_or("").split(' ')) {
+            if name.is_empty() || name == "…" {
+                continue;
+            }
+            let bound = match name {
+                "loss" => "1%",
+                "rate" | "received" | "rejected" | "lost" | "not_sent" | "late" | "duplicates"
+                | "reordered" | "corrupt" | "syn_lost" => "1",
+                _ => "1ms",
+            };
+            let parsed = crate::Assertion::parse(&format!("{name}<{bound}"));
+            assert!(parsed.is_ok(), "{name}: {parsed:?}");
+            count += 1;
+        }
+        assert_eq!(count, 22);
     }
 
     #[test]

@@ -195,9 +195,11 @@ pub(crate) fn assertions(text: &str) -> Result<Assertions, String> {
     Assertion::parse(text).map(Assertions)
 }
 
-/// Whether a word after `-H` is its value, not a target: numbers are never targets.
+/// Whether a word after `-H` is its value, not a target: numbers are never targets, nor are lists of them, those that are
+/// wrong (`5,3,`) included.
 pub(crate) fn is_buckets(text: &str) -> bool {
-    !text.is_empty() && text.split(',').all(is_decimal)
+    let is_list = text.contains(',') && text.bytes().all(|b| b.is_ascii_digit() || b == b',' || b == b'.');
+    is_decimal(text) || is_list
 }
 
 /// A firewall mark: decimal, or hexadecimal after `0x`.
@@ -399,7 +401,7 @@ mod tests {
 
     #[test]
     fn an_address_after_a_histogram_flag_is_not_its_value() {
-        assert!(is_buckets("10") && is_buckets("1,2.5"));
+        assert!(is_buckets("10") && is_buckets("1,2.5") && is_buckets("5,3,"));
         for word in [
             "10.0.0.1",
             "host",

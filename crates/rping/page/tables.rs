@@ -112,6 +112,13 @@ fn cards(track: &Track<'_>) -> String {
             let _ = write!(apart, ", {n} {what}");
         }
     }
+    if counts.syn_lost > 0 {
+        let _ = write!(
+            apart,
+            ", {} again",
+            counted(counts.syn_lost, "SYN sent", "SYNs sent")
+        );
+    }
     card("loss", OrNone(loss.map(Percent)).to_string(), apart, is_bad);
     card(
         "jitter (RFC 3550)",

@@ -67,7 +67,7 @@ const UNSET: Epoch = Epoch {
 /// Whether nothing is shown before the run's end, so that a person waits in silence.
 pub fn is_silent(options: &OutputOptions, job: &Job) -> bool {
     match options.format {
-        Format::Text => options.quiet || !text::few(job),
+        Format::Text => options.quiet || options.answering || !text::few(job),
         Format::Json => true,
         // PsPing has a counter of its own.
         Format::Ndjson | Format::Csv | Format::PsPing { .. } => false,

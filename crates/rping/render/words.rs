@@ -3,12 +3,13 @@
 //! A person is told once per run for each thing that can happen, not once per probe: [`Told`] remembers.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rping_engine::{Aside, Origin, Reason, Refusal};
 
 use super::{escape::Escaped, icmp, units};
-use crate::job::{show_ip, Kind, Target};
+use crate::job::{show_ip, Kind, Target, UdpProtocol};
 
 /// By then the kernel has sent a first SYN again (after 1 s, RFC 6298 section 2), and knows whether it could.
 const SYN_AGAIN: Duration = Duration::from_millis(1_100);
@@ -18,18 +19,42 @@ mod refused;
 /// Something worth explaining.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Happened<'a> {
-    /// Silence until the timeout, which is given.
-    Lost(Duration),
+    /// Silence until the timeout, which is given, and what became of other probes to the same target.
+    Lost(Duration, Others),
     /// A handshake that was completed after so many SYNs had been sent again.
     SynLost(u8),
     /// Somebody said no.
     Rejected(&'a Refusal),
     /// It never left this host.
     NotSent(&'a Refusal),
+    /// It never left this host, because this gateway on the way to the target does not answer.
+    NoGateway(IpAddr),
     /// The target cannot be probed at all; why, in words.
     Unusable(&'a str),
     /// Something beside the outcomes.
     Aside(Aside),
+}
+
+/// What became of other probes to a target of which one was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Others {
+    /// Nothing was heard of it yet.
+    Silent,
+    /// Some were answered.
+    Answered,
+    /// Some were rejected by ICMP, none was answered.
+    Rejected,
+}
+
+impl Others {
+    /// By how many were answered and rejected.
+    pub const fn of(answered: bool, rejected: bool) -> Others {
+        match (answered, rejected) {
+            (true, _) => Others::Answered,
+            (_, true) => Others::Rejected,
+            _ => Others::Silent,
+        }
+    }
 }
 
 /// An explanation: two sentences.
@@ -54,7 +79,9 @@ impl Words {
 pub fn explain(kind: Kind, target: &Target, happened: Happened<'_>) -> Words {
     let about = About::new(kind, target);
     match happened {
-        Happened::Lost(timeout) => about.lost(timeout),
+        Happened::Lost(timeout, Others::Silent) => about.lost(timeout),
+        Happened::Lost(timeout, Others::Answered) => about.lost_among_replies(timeout),
+        Happened::Lost(timeout, Others::Rejected) => about.lost_among_refusals(timeout),
         Happened::SynLost(_) => Words::new(
             "The port is open, but a SYN or its answer was lost on the way and had to be sent again. The time that \
              took is the sender's retransmission timer and no round trip, so none is shown.",
@@ -66,6 +93,7 @@ pub fn explain(kind: Kind, target: &Target, happened: Happened<'_>) -> Words {
         ),
         Happened::Rejected(refusal) => refused::rejected(&about, refusal),
         Happened::NotSent(refusal) => refused::not_sent(&about, refusal),
+        Happened::NoGateway(gateway) => refused::no_gateway(&about, gateway),
         Happened::Unusable(_) if target.address.is_none() => Words::new(
             format!("{} was not probed: without an address there is nobody to ask.", about.host),
             format!(
@@ -133,8 +161,9 @@ pub struct Told(HashSet<Key>);
 
 #[derive(PartialEq, Eq, Hash, Debug)]
 enum Key {
-    Lost,
+    Lost(Others),
     SynLost,
+    NoGateway,
     Refused {
         reason: Reason,
         icmp: Option<(u8, u8)>,
@@ -162,7 +191,8 @@ impl Told {
             by_target: About::new(kind, target).is_target(refusal.from),
         };
         let key = match happened {
-            Happened::Lost(_) => Key::Lost,
+            Happened::Lost(_, others) => Key::Lost(others),
+            Happened::NoGateway(_) => Key::NoGateway,
             Happened::SynLost(_) => Key::SynLost,
             Happened::Rejected(refusal) | Happened::NotSent(refusal) => refused(refusal),
             Happened::Unusable(_) => Key::Unusable {
@@ -310,8 +340,12 @@ impl About<'_> {
                     self.traffic()
                 ),
                 format!(
-                    "Start `rping server` on {host}, so that somebody answers (one that runs with --key-file answers only who \
-                     has the key), or test the path with TCP: {}.",
+                    "Start `{}` on {host}, so that somebody answers{}, or test the path with TCP: {}.",
+                    self.server(),
+                    match self.speaks_echo() {
+                        true => "",
+                        false => " (one that runs with --key-file answers only who has the key)",
+                    },
                     self.command(Kind::Tcp)
                 ),
             ),
@@ -325,6 +359,61 @@ impl About<'_> {
                     NEIGHBOUR_NEXT,
                 )
             }
+        }
+    }
+
+    /// Silence from a target that answered other probes.
+    fn lost_among_replies(&self, timeout: Duration) -> Words {
+        let host = &self.host;
+        let within = units::setting(timeout);
+        let means = format!(
+            "No answer within {within}, from a target that answered others: {} is not blocked. The probe or its answer was \
+             lost on the way, or {host} was too busy or limits how often it answers.",
+            self.traffic()
+        );
+        let next = match self.kind {
+            Kind::Arp => format!(
+                "More probes show how much is lost: {} -n 100 -i 0.1. A radio link, a host asleep or a link in error (ip -s \
+                 link) are the usual causes.",
+                self.command(Kind::Arp)
+            ),
+            _ => format!(
+                "Slower probes (-i 1) tell a limit on answers from loss on the path: a limit stops to bite, loss does not. Links in \
+                 error (ip -s link) and full queues lose packets; rping diagnose {host} looks for the former here."
+            ),
+        };
+        Words::new(means, next)
+    }
+
+    /// Silence from a target of which others were rejected.
+    fn lost_among_refusals(&self, timeout: Duration) -> Words {
+        let within = units::setting(timeout);
+        Words::new(
+            format!(
+                "No answer within {within}, where others were rejected: hosts and routers limit how many ICMP errors they send \
+                 (Linux: about one a second to one address after the first six), so silence between refusals is most likely the \
+                 same refusal, unsaid."
+            ),
+            "Probe at least a second apart (-i 1) to have every refusal said.",
+        )
+    }
+
+    /// Whether this target is asked for an echo, and not with STAMP.
+    fn speaks_echo(&self) -> bool {
+        match self.kind {
+            Kind::Udp(UdpProtocol::Echo) => true,
+            Kind::Udp(UdpProtocol::Auto) => self.port == Some(7),
+            _ => false,
+        }
+    }
+
+    /// What answers these UDP probes, as it is started on the target.
+    fn server(&self) -> String {
+        match (self.speaks_echo(), self.port) {
+            (true, port) => format!("rping server --echo :{}", port.unwrap_or(7)),
+            (false, None | Some(crate::args::SERVER_PORT)) => "rping server".to_owned(),
+            (false, Some(862)) => "rping server --stamp :862".to_owned(),
+            (false, Some(port)) => format!("rping server :{port}"),
         }
     }
 

@@ -42,9 +42,15 @@ pub struct Header {
     pub machine: Machine,
     pub options: Options,
     pub targets: u64,
+    /// What tells this run from every other; a file of several runs has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
     /// A file made of several runs names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged: Vec<String>,
+    /// And their numbers, so that none is merged in a second time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged_ids: Vec<String>,
 }
 
 /// Where a run was made.

@@ -27,6 +27,14 @@ pub enum MergeError {
         /// Its command.
         b: &'static str,
     },
+    /// One run is in two of the files.
+    #[error("{first} and {other} hold the same run, which would count twice: leave one of them out")]
+    Twice {
+        /// The first file.
+        first: String,
+        /// The other.
+        other: String,
+    },
     /// There is nothing to merge.
     #[error("nothing to merge: give two files or more")]
     Nothing,
@@ -36,8 +44,9 @@ pub enum MergeError {
 /// files' names are kept in the header.
 ///
 /// # Errors
-/// When they are of different kinds.
+/// When they are of different kinds, or hold the same run.
 pub fn merge(runs: Vec<(String, Saved)>) -> Result<Saved, MergeError> {
+    let ids = all_different(&runs)?;
     let mut runs = runs;
     runs.sort_by_key(|(_, run)| run.report.epoch.started_unix_ns);
     let mut rest = runs.into_iter();
@@ -45,6 +54,8 @@ pub fn merge(runs: Vec<(String, Saved)>) -> Result<Saved, MergeError> {
         return Err(MergeError::Nothing);
     };
     sum.header.merged = vec![first.clone()];
+    sum.header.run_id = None;
+    sum.header.merged_ids = ids;
     sum.series.resize(sum.report.job.targets.len(), Series::default());
     let mut places: HashMap<Target, usize> = HashMap::new();
     let mut job: Job = (*sum.report.job).clone();
@@ -113,6 +124,33 @@ pub fn merge(runs: Vec<(String, Saved)>) -> Result<Saved, MergeError> {
     sum.header.targets = job.targets.len() as u64;
     sum.report.job = Arc::new(job);
     Ok(sum)
+}
+
+/// The numbers of all the runs in these files.
+///
+/// # Errors
+/// Where one of them is in two files. Files of before runs had numbers are told by when they began, to a nanosecond.
+fn all_different(runs: &[(String, Saved)]) -> Result<Vec<String>, MergeError> {
+    let mut seen: HashMap<String, &str> = HashMap::new();
+    let mut ids = Vec::new();
+    for (name, run) in runs {
+        let header = &run.header;
+        let own = header.run_id.iter().chain(&header.merged_ids).cloned();
+        let mut of_file: Vec<String> = own.collect();
+        ids.extend(of_file.iter().cloned());
+        if of_file.is_empty() {
+            of_file.push(format!("{} {}", header.started_unix_ns, header.machine.hostname));
+        }
+        for id in of_file {
+            if let Some(first) = seen.insert(id, name) {
+                return Err(MergeError::Twice {
+                    first: first.to_owned(),
+                    other: name.clone(),
+                });
+            }
+        }
+    }
+    Ok(ids)
 }
 
 fn same_kind(a: Kind, b: Kind) -> bool {

@@ -96,15 +96,15 @@ pub enum ReadError {
     Kind(String),
 }
 
-/// Reads the file at `path`.
+/// Opens the file at `path`, to be [`read`].
 ///
 /// # Errors
-/// When nothing can be had from it.
-pub fn open(path: &Path) -> Result<Saved, ReadError> {
+/// When it cannot be read.
+pub fn open(path: &Path) -> Result<BufReader<File>, ReadError> {
     if path.is_dir() {
         return Err(ReadError::Io(io::Error::other("it is a directory")));
     }
-    read(BufReader::with_capacity(1 << 16, File::open(path)?))
+    Ok(BufReader::with_capacity(1 << 16, File::open(path)?))
 }
 
 /// Reads a saved run. Nothing is believed about lengths or counts: memory is bounded by what is there.

@@ -38,6 +38,10 @@ fn run() -> Run {
     run
 }
 
+fn load(path: &std::path::Path) -> Result<Saved, ReadError> {
+    read(open(path)?)
+}
+
 struct Kept {
     _dir: tempfile::TempDir,
     path: PathBuf,
@@ -79,7 +83,7 @@ fn shown(saved: &Saved, format: Format) -> String {
 fn a_saved_run_is_shown_as_it_was() {
     let run = run();
     let kept = kept(&run, true);
-    let saved = open(&kept.path).unwrap();
+    let saved = load(&kept.path).unwrap();
     assert_eq!(saved.damage, Damage::default());
     let json = OutputOptions {
         format: Format::Json,
@@ -119,7 +123,7 @@ fn what_was_asked_for_survives_for_every_kind() {
                 job.dscp = Some(46);
             });
             let kept = kept(&run, true);
-            assert_eq!(open(&kept.path).unwrap().report.job, run.report.job);
+            assert_eq!(load(&kept.path).unwrap().report.job, run.report.job);
         }
     }
 }
@@ -128,7 +132,7 @@ fn what_was_asked_for_survives_for_every_kind() {
 fn a_run_that_was_killed_is_shown_up_to_its_last_whole_second() {
     let run = run();
     let kept = kept(&run, false);
-    let whole = open(&kept.path).unwrap();
+    let whole = load(&kept.path).unwrap();
     assert_eq!(whole.damage.ends_after_ns, Some(48_000_000_000));
     let (mine, theirs) = (&whole.report.run.targets[0], &run.report.run.targets[0]);
     assert_eq!((mine.counts.received, mine.counts.lost), (40, 7));
@@ -245,14 +249,14 @@ fn merged_runs_hold_every_reply_of_each() {
     b.report.epoch.started_unix_ns += 3_600_000_000_000;
     let (first, second) = (kept(&a, true), kept(&b, true));
     let merged = merge(vec![
-        ("b".into(), open(&second.path).unwrap()),
-        ("a".into(), open(&first.path).unwrap()),
+        ("b".into(), load(&second.path).unwrap()),
+        ("a".into(), load(&first.path).unwrap()),
     ])
     .unwrap();
     assert_eq!(merged.header.merged, ["a", "b"], "in the order of time");
     let out = first.path.with_file_name("merged");
     merged.write(&out, &["rping".into()]).unwrap();
-    let again = open(&out).unwrap();
+    let again = load(&out).unwrap();
     for saved in [&merged, &again] {
         let target = &saved.report.run.targets[0];
         let mut stats = a.report.run.targets[0].stats.clone();
@@ -268,10 +272,39 @@ fn merged_runs_hold_every_reply_of_each() {
     }
     let other = kept(&Run::new(Kind::Icmp, vec![target(None, "10.0.0.1:0")]), true);
     let kinds = merge(vec![
-        ("a".into(), open(&first.path).unwrap()),
-        ("c".into(), open(&other.path).unwrap()),
+        ("a".into(), load(&first.path).unwrap()),
+        ("c".into(), load(&other.path).unwrap()),
     ]);
     assert!(kinds.unwrap_err().to_string().contains("icmp"));
+}
+
+#[test]
+fn a_run_is_not_counted_twice() {
+    let (a, mut b) = (run(), run());
+    b.report.epoch.started_unix_ns += 1_000_000_000;
+    let (first, second) = (kept(&a, true), kept(&b, true));
+    let twice = merge(vec![
+        ("a".into(), load(&first.path).unwrap()),
+        ("copy of a".into(), load(&first.path).unwrap()),
+    ]);
+    let said = twice.unwrap_err().to_string();
+    assert!(said.contains("a and copy of a hold the same run"), "{said}");
+    // Nor when it is in a file of several already.
+    let both = merge(vec![
+        ("a".into(), load(&first.path).unwrap()),
+        ("b".into(), load(&second.path).unwrap()),
+    ])
+    .unwrap();
+    let out = first.path.with_file_name("both");
+    both.write(&out, &["rping".into()]).unwrap();
+    let again = merge(vec![
+        ("both".into(), load(&out).unwrap()),
+        ("b".into(), load(&second.path).unwrap()),
+    ]);
+    assert!(again
+        .unwrap_err()
+        .to_string()
+        .contains("both and b hold the same run"));
 }
 
 #[test]
@@ -370,7 +403,7 @@ fn what_a_reflector_told_of_each_way_is_kept() {
         None,
     ];
     let kept = kept(&run, true);
-    let saved = open(&kept.path).unwrap();
+    let saved = load(&kept.path).unwrap();
     assert_eq!(saved.damage, Damage::default());
     assert_eq!(saved.report.directions, run.report.directions);
     let json = OutputOptions {
@@ -378,6 +411,8 @@ fn what_a_reflector_told_of_each_way_is_kept() {
         ..OutputOptions::default()
     };
     assert_eq!(shown(&saved, Format::Json), run.shown(&json));
-    let both = merge(vec![("one".to_owned(), saved.clone()), ("two".to_owned(), saved)]).unwrap();
+    let mut other = saved.clone();
+    other.header.run_id = Some("another".to_owned());
+    let both = merge(vec![("one".to_owned(), saved), ("two".to_owned(), other)]).unwrap();
     assert_eq!(both.report.directions, []);
 }

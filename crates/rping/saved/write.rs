@@ -1,6 +1,7 @@
 //! Writing a saved run, line by line as it happens.
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Seek, Write};
 use std::path::Path;
 
@@ -45,7 +46,9 @@ impl Writer {
             machine: Machine::this(),
             options: restore::options(job),
             targets: job.targets.len() as u64,
+            run_id: Some(run_id()),
             merged: Vec::new(),
+            merged_ids: Vec::new(),
         };
         Writer::begin(path, header, job)
     }
@@ -249,6 +252,12 @@ impl Writer {
             }
         }
     }
+}
+
+/// A number that no other run has: 128 bits of the keys that the standard library draws at random for its maps.
+fn run_id() -> String {
+    let draw = || RandomState::new().hash_one(std::process::id());
+    format!("{:016x}{:016x}", draw(), draw())
 }
 
 /// Adds a line with its checksum.

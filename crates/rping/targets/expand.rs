@@ -17,6 +17,8 @@ const ALONE: Duration = Duration::from_secs(20);
 pub(crate) struct Rules {
     pub(crate) kind: Kind,
     pub(crate) family: Option<Family>,
+    /// It is the family of the source address, which nobody asked for by itself.
+    pub(crate) by_source: bool,
     pub(crate) all_addresses: bool,
     pub(crate) broadcast: bool,
     /// The index of the interface that probes leave by, where one was named.
@@ -168,7 +170,12 @@ fn ports(
     if spec.ports().is_empty() {
         return match default {
             Some(port) => Ok(vec![(port, "".into())]),
-            None if host.contains(':') => refuse(format!("a TCP probe needs a port, as in [{host}]:445")),
+            None if host.contains(':') => refuse(match port_without_brackets(host) {
+                Some((address, port)) => format!(
+                    "that is an address without a port; with a port it is written [{address}]:{port}, or [{host}]:445"
+                ),
+                None => format!("a TCP probe needs a port, as in [{host}]:445"),
+            }),
             None => refuse(format!("a TCP probe needs a port, as in {host}:445")),
         };
     }
@@ -205,6 +212,14 @@ struct Member<'a> {
     local: &'a LocalNet,
 }
 
+/// Where an IPv6 address ends in what looks like a port, the address before it and the port: `::1:7778`.
+fn port_without_brackets(host: &str) -> Option<(&str, u16)> {
+    let (address, port) = host.rsplit_once(':')?;
+    address.parse::<std::net::Ipv6Addr>().ok()?;
+    let port = super::parse_port(port).ok().filter(|_| super::is_number(port))?;
+    Some((address, port))
+}
+
 impl Member<'_> {
     /// The address as probes need it, or why it cannot be probed.
     fn place(&self, ip: IpAddr, scope: Option<u32>) -> Result<SocketAddr, String> {
@@ -220,7 +235,10 @@ impl Member<'_> {
 
     fn refuse_family(&self, ip: IpAddr) -> Result<(), String> {
         match self.rules.family.filter(|family| !family.holds(ip)) {
-            Some(family) => Err(format!("not {family}, which -{} or -S asks for", family.digit())),
+            Some(family) if self.rules.by_source => {
+                Err(format!("not {family}, as the address given with --source is"))
+            }
+            Some(family) => Err(format!("not {family}, which -{} asks for", family.digit())),
             None => Ok(()),
         }
     }

@@ -87,11 +87,11 @@ impl Spec {
                 shown(text)
             ));
         }
-        if let Some((_, rest)) = text.split_once("://") {
-            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if let Some((scheme, rest)) = text.split_once("://") {
             return Err(format!(
-                "{} is a URL: give the host and port alone, as in {host}:443",
-                shown(text)
+                "{} is a URL: give the host and port alone: {}",
+                shown(text),
+                of_url(scheme, rest)
             ));
         }
         let (host_text, port_text) = split(text)?;
@@ -203,6 +203,27 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
             .map_or((text, None), |(host, ports)| (host, Some(ports)))),
         _ => Ok((text, None)),
     }
+}
+
+/// The command that probes what a URL names.
+fn of_url(scheme: &str, rest: &str) -> String {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // Not the user's name and password.
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let has_port = match host.rsplit_once(':') {
+        Some((before, port)) => is_number(port) && (!before.contains(':') || before.ends_with(']')),
+        None => false,
+    };
+    let port = match scheme.to_ascii_lowercase().as_str() {
+        _ if has_port => String::new(),
+        "http" | "ws" => ":80".to_owned(),
+        "ftp" => ":21".to_owned(),
+        "ssh" | "sftp" => ":22".to_owned(),
+        _ => ":443".to_owned(),
+    };
+    let host = if host.is_empty() { "HOST" } else { host };
+    let host: String = host.chars().take(80).collect();
+    format!("rping tcp {host}{port}")
 }
 
 fn parse_host(text: &str) -> Result<Host, String> {

@@ -35,7 +35,11 @@ pub(super) fn map_flows(a: &[Seen], in_a: &Flows, b: &[Seen], in_b: &Flows) -> B
     for packet in a.iter().filter(|packet| !map.contains_key(&packet.flow)) {
         for other in by_key.get(&packet.key).into_iter().flatten() {
             let weight = if packet.id == other.id { 4 } else { 1 };
-            *votes.entry((packet.flow, other.flow)).or_default() += weight;
+            let pair = (packet.flow, other.flow);
+            // A capture that was made to be read badly has every flow resemble every other.
+            if votes.len() < PAIRS || votes.contains_key(&pair) {
+                *votes.entry(pair).or_default() += weight;
+            }
         }
     }
     let mut ranked: Vec<_> = votes.into_iter().collect();
@@ -51,6 +55,9 @@ pub(super) fn map_flows(a: &[Seen], in_a: &Flows, b: &[Seen], in_b: &Flows) -> B
 
 /// How many packets that are alike take part in finding a flow's other name.
 const ALIKE: usize = 16;
+
+/// How many pairs of flows are weighed against each other.
+const PAIRS: usize = 1 << 18;
 
 /// What became of the packets of one flow.
 #[derive(Debug, Default)]

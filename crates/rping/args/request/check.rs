@@ -36,6 +36,11 @@ impl Request {
                 "say whom to probe: rping {command} {host}; try rping {command} --help"
             )));
         }
+        let takes_ports = match self.kind {
+            Kind::Icmp | Kind::Arp => "tcp",
+            _ => command,
+        };
+        crate::args::argv::host_and_port(takes_ports, &self.targets)?;
         for target in &self.targets {
             Spec::parse(target).map_err(Usage::new)?;
         }

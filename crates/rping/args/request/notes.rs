@@ -2,19 +2,28 @@
 
 use super::NONCE;
 use crate::args::Request;
-use crate::job::{Carrier, Kind, Pace, Stop};
+use crate::job::{Carrier, Kind, Pace, Stop, Target, UdpProtocol};
 
 impl Request {
-    /// A latency message holds its sequence number and the residence time, or a STAMP packet.
-    pub(super) fn raised(&self) -> Option<String> {
-        let least = match self.kind {
-            Kind::Latency(Carrier::Tcp) => rping_wire::latency::HEADER_LEN,
-            Kind::Latency(Carrier::Udp) => rping_wire::stamp::BASE_LEN,
+    /// A latency message holds its sequence number and the residence time, or a STAMP packet; so does a UDP probe that is
+    /// no echo.
+    pub(super) fn raised(&self, targets: &[Target], is_sealed: bool) -> Option<String> {
+        let stamp = match is_sealed {
+            true => rping_wire::stamp::auth::AUTH_LEN,
+            false => rping_wire::stamp::BASE_LEN,
+        };
+        let (what, least) = match self.kind {
+            Kind::Latency(Carrier::Tcp) => ("messages", rping_wire::latency::HEADER_LEN),
+            Kind::Latency(Carrier::Udp) => ("messages", rping_wire::stamp::BASE_LEN),
+            Kind::Udp(UdpProtocol::Stamp) => ("STAMP packets", stamp),
+            Kind::Udp(UdpProtocol::Auto) if targets.iter().any(|target| target.port() != Some(7)) => {
+                ("STAMP packets", stamp)
+            }
             _ => return None,
         };
         let size = self.size.filter(|&size| size < least)?;
         Some(format!(
-            "with {size} bytes asked for, messages have {least}, the least there is"
+            "with {size} bytes asked for, {what} have {least}, the least there is"
         ))
     }
 

@@ -199,6 +199,19 @@ fn targets_that_are_none_are_refused() {
         refused(line);
     }
     assert!(refused("445").contains("did you mean HOST:445, or -n 445s?"));
+    for (line, right) in [
+        ("localhost 80", "rping tcp localhost:80"),
+        ("tcp localhost 80", "rping tcp localhost:80"),
+        ("udp 10.0.0.1 7", "rping udp 10.0.0.1:7"),
+        ("icmp ::1 80", "rping tcp [::1]:80"),
+        ("bandwidth h 5201", "rping bandwidth h:5201"),
+        ("tcp ::1:7778", "[::1]:7778"),
+    ] {
+        let said = refused(line);
+        assert!(said.contains(right), "{line}: {said}");
+    }
+    assert!(refused("bandwidth -t 2 h").contains("-n 2s"));
+    assert!(refused("icmp -H 5,3, h").contains("--histogram"));
     for empty in [
         vec!["rping", ""],
         vec!["rping", "icmp", ""],

@@ -38,7 +38,12 @@ pub(super) fn write(
         for i in &listed {
             if let Some((target, of)) = one(i) {
                 let told = report.directions.get(*i).and_then(Option::as_ref);
-                block(out, style, options, target, of, told)?;
+                // Whose they are is only known where there is one.
+                let unsettled = match report.job.targets.len() {
+                    1 => report.run.unsettled,
+                    _ => 0,
+                };
+                block(out, style, options, target, of, told, unsettled)?;
             }
         }
     } else {
@@ -57,16 +62,20 @@ pub(super) fn write(
     }
     if report.job.targets.len() > 1 {
         let hidden = report.job.targets.len() - listed.len();
-        totals(out, style, report, hidden)?;
+        let hint = options.quiet && !options.answering && listed.is_empty();
+        totals(out, style, report, hidden, hint)?;
     }
     Ok(listed)
 }
 
-/// A member of a block or range is listed if it said anything; all others always are.
+/// A member of a block or range is listed if it said anything; all others always are. What was asked for by name, all or
+/// those that answered, goes before what `-q` leaves out.
 fn is_listed(options: &OutputOptions, target: &Target, of: &TargetReport) -> bool {
     match target.from_block {
+        _ if options.answering => of.counts.received > 0,
+        true if options.all => true,
         true if options.quiet => false,
-        true => options.all || of.counts.received > 0 || of.counts.rejected > 0,
+        true => of.counts.received > 0 || of.counts.rejected > 0,
         false => true,
     }
 }
@@ -78,6 +87,7 @@ fn block(
     target: &Target,
     of: &TargetReport,
     directions: Option<&Directions>,
+    unsettled: u64,
 ) -> io::Result<()> {
     writeln!(
         out,
@@ -87,7 +97,7 @@ fn block(
     if let Some(error) = &target.error {
         return writeln!(out, "not probed: {}", style.paint(Tone::Own, Escaped(error)));
     }
-    writeln!(out, "{}", counters(style, &of.counts))?;
+    writeln!(out, "{}", counters(style, &of.counts, unsettled))?;
     let rtt = Rtt::of(of);
     writeln!(out, "{}", round_trip(&rtt))?;
     if rtt.count > 0 {
@@ -142,8 +152,9 @@ fn block(
     }
 }
 
-/// `4 sent, 3 received, 1 lost, 0 rejected, 0 not sent, 25% loss`.
-fn counters(style: Style, counts: &Counts) -> String {
+/// `4 sent, 3 received, 1 lost, 0 rejected, 0 not sent, 25% loss`; where the run was ended before some were settled, that
+/// is said, since they are not among the sent.
+fn counters(style: Style, counts: &Counts, unsettled: u64) -> String {
     let loss = loss_with_syns(counts);
     let shown = OrNone(loss.map(Percent));
     let loss = style
@@ -162,10 +173,19 @@ fn counters(style: Style, counts: &Counts) -> String {
         counts.not_sent
     );
     if counts.syn_lost > 0 {
+        let again = counted(
+            counts.syn_lost,
+            "SYN was lost and sent again, which counts",
+            "SYNs were lost and sent again, which count",
+        );
+        let packets = counts.sent().saturating_add(counts.syn_lost);
+        let lost = packets.saturating_sub(counts.received);
+        let _ = write!(line, " ({again}: {lost} of {packets})");
+    }
+    if unsettled > 0 {
         let _ = write!(
             line,
-            " ({} counted in it)",
-            counted(counts.syn_lost, "SYN lost", "SYNs lost")
+            "; {unsettled} still on the way when it was ended, not counted"
         );
     }
     line
@@ -263,7 +283,7 @@ fn row(style: Style, width: usize, target: &Target, of: &TargetReport) -> String
     line
 }
 
-fn totals(out: &mut Out, style: Style, report: &Report, hidden: usize) -> io::Result<()> {
+fn totals(out: &mut Out, style: Style, report: &Report, hidden: usize, hint: bool) -> io::Result<()> {
     let t = Totals::of(report);
     let only_rejected = report
         .run
@@ -288,9 +308,10 @@ fn totals(out: &mut Out, style: Style, report: &Report, hidden: usize) -> io::Re
     write!(out, ", {silent} without an answer")?;
     match hidden {
         0 => writeln!(out)?,
+        n if hint && t.answered > 0 => writeln!(out, " ({n} not listed; --answering lists who answered)")?,
         n => writeln!(out, " ({n} not listed)")?,
     }
-    writeln!(out, "{}", counters(style, &t.counts()))
+    writeln!(out, "{}", counters(style, &t.counts(), report.run.unsettled))
 }
 
 /// The last lines: what the instrument says of itself, and its warnings.
@@ -361,7 +382,7 @@ pub fn interim_text(report: &Report) -> String {
             text,
             "{targets}: {} answered; {}",
             t.answered,
-            counters(Style(false), &t.counts())
+            counters(Style(false), &t.counts(), 0)
         );
     }
     text

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use rping_engine::{Aside, Outcome, Record, Stop, Timestamp};
+use rping_engine::{Aside, Outcome, Reason, Record, Refusal, Stop, Timestamp};
 
 use super::style::{Style, Tone};
-use super::words::{Happened, Told, Words};
+use super::words::{Happened, Others, Told, Words};
 use super::{clock, Out, Render};
 use crate::args::output::OutputOptions;
-use crate::job::{Job, Target};
+use crate::job::{Job, Kind, Target};
 use crate::report::{Epoch, Report};
 
 mod block;
@@ -33,11 +33,13 @@ pub(super) struct Text {
     few: bool,
     epoch: Epoch,
     told: Told,
+    /// Of the few targets that have a line for each probe, which have answered, and of which an ICMP error came.
+    heard: Vec<(bool, bool)>,
 }
 
 impl Text {
     pub(super) fn new(out: Out, job: Arc<Job>, options: OutputOptions, colored: bool) -> Text {
-        let few = few(&job);
+        let few = few(&job) && !options.answering;
         Text {
             out,
             job,
@@ -46,6 +48,7 @@ impl Text {
             few,
             epoch: super::UNSET,
             told: Told::default(),
+            heard: Vec::new(),
         }
     }
 
@@ -67,23 +70,55 @@ impl Text {
         }
     }
 
+    /// A missing neighbour is the target itself, or the gateway that this host would send to.
+    fn not_sent<'a>(&self, target: &Target, refusal: &'a Refusal) -> Happened<'a> {
+        // A saved run was made with the routes of another host or day.
+        if refusal.reason != Reason::NoNeighbour || !self.options.live || self.job.kind == Kind::Arp {
+            return Happened::NotSent(refusal);
+        }
+        let gateway = target.ip().and_then(|ip| {
+            let interface = self
+                .job
+                .interface
+                .as_deref()
+                .and_then(|name| rping_net::options::interface_index(name).ok());
+            rping_net::netlink::route(ip, self.job.source, interface, self.job.mark)
+                .ok()?
+                .gateway
+        });
+        gateway.map_or(Happened::NotSent(refusal), Happened::NoGateway)
+    }
+
     fn settled(&mut self, sample: &rping_engine::Sample) -> io::Result<()> {
         let job = Arc::clone(&self.job);
         let Some(target) = job.targets.get(sample.target.index()) else {
             return Ok(());
         };
+        let index = sample.target.index();
+        if self.heard.len() <= index {
+            self.heard.resize(index + 1, (false, false));
+        }
+        let heard = &mut self.heard[index];
         let (when, happened) = match &sample.outcome {
             Outcome::Reply {
                 rtt, syn_retransmits, ..
             } => {
+                heard.0 = true;
                 let happened = (*syn_retransmits > 0).then_some(Happened::SynLost(*syn_retransmits));
                 (sample.left.plus(rtt.unwrap_or_default()), happened)
             }
             Outcome::Rejected { refusal, after } => {
+                heard.1 |= refusal.icmp.is_some();
                 (sample.left.plus(*after), Some(Happened::Rejected(refusal)))
             }
-            Outcome::Lost => (sample.left.plus(job.timeout), Some(Happened::Lost(job.timeout))),
-            Outcome::NotSent(refusal) => (sample.left, Some(Happened::NotSent(refusal))),
+            Outcome::Lost => {
+                let others = Others::of(heard.0, heard.1);
+                (
+                    sample.left.plus(job.timeout),
+                    Some(Happened::Lost(job.timeout, others)),
+                )
+            }
+            Outcome::NotSent(refusal) => (sample.left, Some(self.not_sent(target, refusal))),
         };
         self.stamp(when)?;
         line::settled(&mut self.out, self.style, &job, target, sample)?;
@@ -174,13 +209,18 @@ impl Text {
             if let Some(refusal) = &of.last_refusal {
                 // Which of the two it was is only known where the other did not happen; the reason says most of it.
                 let happened = match of.counts.rejected {
-                    0 => Happened::NotSent(refusal),
+                    0 => self.not_sent(target, refusal),
                     _ => Happened::Rejected(refusal),
                 };
                 self.explain(target, happened)?;
             }
             if of.counts.lost > 0 {
-                self.explain(target, Happened::Lost(report.job.timeout))?;
+                let by_icmp = of
+                    .last_refusal
+                    .as_ref()
+                    .is_some_and(|refusal| refusal.icmp.is_some());
+                let others = Others::of(of.counts.received > 0, of.counts.rejected > 0 && by_icmp);
+                self.explain(target, Happened::Lost(report.job.timeout, others))?;
             }
             if of.counts.syn_lost > 0 {
                 self.explain(target, Happened::SynLost(1))?;

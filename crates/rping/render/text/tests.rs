@@ -137,6 +137,69 @@ fn all_lists_every_member_of_a_block_and_quiet_none() {
 }
 
 #[test]
+fn those_alone_that_answered_are_listed_where_that_is_asked_for_however_quiet() {
+    for quiet in [false, true] {
+        let shown = sweep().shown(&OutputOptions {
+            quiet,
+            answering: true,
+            ..OutputOptions::default()
+        });
+        let listed: Vec<_> = shown
+            .lines()
+            .filter(|line| line.starts_with("10.77.0."))
+            .collect();
+        assert_eq!(listed.len(), 1, "{shown}");
+        assert!(listed[0].starts_with("10.77.0.1:22 "), "{shown}");
+    }
+    let all = sweep().shown(&OutputOptions {
+        quiet: true,
+        all: true,
+        ..OutputOptions::default()
+    });
+    assert!(all.contains("10.77.0.5:22 "), "{all}");
+    // Targets that were named one by one have no block each, either.
+    let mut few = Run::new(
+        Kind::Tcp,
+        vec![target(None, "10.77.0.2:22"), target(None, "10.77.0.2:80")],
+    );
+    few.reply(0, 1000).rejected(1, Refusal::of(Reason::PortClosed));
+    let shown = few.shown(&OutputOptions {
+        answering: true,
+        ..OutputOptions::default()
+    });
+    assert!(
+        shown.contains("10.77.0.2:22  1 sent") && !shown.contains("10.77.0.2:80 "),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_lost_probe_among_replies_is_not_called_silence() {
+    let mut run = Run::new(Kind::Icmp, vec![target(None, "10.77.0.2:0")]);
+    run.reply(0, 1000).lost(0).lost(0);
+    let shown = run.shown(&OutputOptions::default());
+    assert!(shown.contains("from a target that answered others"), "{shown}");
+    assert!(!shown.contains("does not answer"), "{shown}");
+    let mut refused = Run::new(Kind::Udp(UdpProtocol::Auto), vec![target(None, "10.77.0.2:9")]);
+    refused
+        .rejected(0, icmp_refusal(Reason::PortClosed, "10.77.0.2", (3, 3)))
+        .lost(0);
+    let shown = refused.shown(&OutputOptions::default());
+    assert!(shown.contains("limit how many ICMP errors they send"), "{shown}");
+}
+
+#[test]
+fn probes_on_their_way_at_the_end_are_said_beside_the_sent() {
+    let mut run = Run::new(Kind::Icmp, vec![target(None, "10.77.0.2:0")]);
+    run.report.run.unsettled = 2;
+    let shown = run.shown(&OutputOptions::default());
+    assert!(
+        shown.contains("0 sent") && shown.contains("2 still on the way when it was ended"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn quiet_leaves_out_the_lines_and_keeps_the_words() {
     let mut run = Run::new(Kind::Tcp, vec![target(None, "10.77.0.2:445")]);
     run.lost(0);

@@ -1,5 +1,7 @@
 //! The words for refusals: by others on the way, and by this host.
 
+use std::net::IpAddr;
+
 use rping_engine::{Reason, Refusal};
 
 use super::{brief, icmp, About, Words};
@@ -95,6 +97,26 @@ pub(super) fn not_sent(about: &About<'_>, refusal: &Refusal) -> Words {
         ),
         _ => own(about, refusal),
     }
+}
+
+/// The gateway on the way to the target is what does not answer.
+pub(super) fn no_gateway(about: &About<'_>, gateway: IpAddr) -> Words {
+    let host = &about.host;
+    Words::new(
+        format!(
+            "No neighbour: {host} is behind the gateway {gateway}, and nobody answered {} for {gateway}, so nothing was sent \
+             (\"Destination host unreachable\"). It says nothing about {host}.",
+            about.asking()
+        ),
+        format!(
+            "Is {gateway} the right gateway (ip route get {host}), switched on and in this VLAN? {} asks it alone; ip neigh \
+             shows the entry that failed.",
+            match gateway.is_ipv6() {
+                true => format!("rping arp -6 {gateway}"),
+                false => format!("rping arp {gateway}"),
+            }
+        ),
+    )
 }
 
 /// Reasons that are this host's own.
@@ -205,7 +227,7 @@ fn port_closed(about: &About<'_>, refusal: &Refusal) -> Words {
                 "The host is up and nothing listens on UDP port {port}: {host} answered with port unreachable. (A \
                  firewall that rejects looks the same.)"
             ),
-            "Start the service there (rping server is one that answers), or see ss -lun for what listens.",
+            format!("Start `{}` there, which answers these probes, or see ss -lun for what listens.", about.server()),
         ),
         Kind::Udp(_) => Words::new(
             format!("A firewall on the way rejects {}: {who}, and not {host}, says port unreachable.", about.traffic()),

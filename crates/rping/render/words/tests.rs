@@ -59,7 +59,14 @@ fn every_kind_has_words_for_every_outcome_and_reason() {
                     }
                 }
             }
-            well_formed(&explain(kind, &target, Happened::Lost(Duration::from_secs(1))));
+            for others in [Others::Silent, Others::Answered, Others::Rejected] {
+                well_formed(&explain(
+                    kind,
+                    &target,
+                    Happened::Lost(Duration::from_secs(1), others),
+                ));
+            }
+            well_formed(&explain(kind, &target, Happened::NoGateway([10, 0, 0, 1].into())));
             well_formed(&explain(kind, &target, Happened::SynLost(1)));
             well_formed(&explain(kind, &target, Happened::Unusable("no such host")));
             for aside in [
@@ -102,11 +109,38 @@ fn a_reset_and_a_port_unreachable_are_told_apart_over_tcp() {
 
 #[test]
 fn silence_says_what_each_kind_can_conclude_from_it() {
-    let lost = Happened::Lost(Duration::from_secs(1));
+    let lost = Happened::Lost(Duration::from_secs(1), Others::Silent);
     assert!(means(Kind::Tcp, lost).starts_with("Filtered or dropped"));
     assert!(means(Kind::Icmp, lost).contains("Filtered or dropped"));
     assert!(means(Kind::Udp(UdpProtocol::Auto), lost).contains("proves nothing"));
     assert!(means(Kind::Arp, lost).starts_with("No neighbour"));
+}
+
+#[test]
+fn silence_over_udp_names_the_server_that_would_answer() {
+    let lost = Happened::Lost(Duration::from_secs(1), Others::Silent);
+    let refused = refusal(Reason::PortClosed, Some("10.77.0.2"), Some((3, 3)));
+    for (protocol, address, server) in [
+        (UdpProtocol::Auto, "10.77.0.2:7", "`rping server --echo :7`"),
+        (UdpProtocol::Echo, "10.77.0.2:5000", "`rping server --echo :5000`"),
+        (UdpProtocol::Stamp, "10.77.0.2:862", "`rping server --stamp :862`"),
+        (UdpProtocol::Auto, "10.77.0.2:5201", "`rping server`"),
+        (UdpProtocol::Auto, "10.77.0.2:6000", "`rping server :6000`"),
+    ] {
+        for happened in [lost, Happened::Rejected(&refused)] {
+            let next = explain(Kind::Udp(protocol), &target(address), happened).next;
+            assert!(next.contains(&format!("Start {server} ")), "{next}");
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_is_silent_is_named_and_the_target_is_not_blamed() {
+    let said = means(Kind::Icmp, Happened::NoGateway([10, 0, 0, 1].into()));
+    assert!(
+        said.contains("behind the gateway 10.0.0.1") && said.contains("says nothing about 10.77.0.2"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -162,10 +196,18 @@ fn each_thing_is_told_once_and_a_different_teller_is_a_different_thing() {
     assert!(told.once(Kind::Tcp, &t, Happened::Rejected(&router)).is_none());
     assert!(told.once(Kind::Tcp, &t, Happened::Rejected(&itself)).is_some());
     assert!(told
-        .once(Kind::Tcp, &t, Happened::Lost(Duration::from_secs(1)))
+        .once(
+            Kind::Tcp,
+            &t,
+            Happened::Lost(Duration::from_secs(1), Others::Silent)
+        )
         .is_some());
     assert!(told
-        .once(Kind::Tcp, &t, Happened::Lost(Duration::from_secs(1)))
+        .once(
+            Kind::Tcp,
+            &t,
+            Happened::Lost(Duration::from_secs(1), Others::Silent)
+        )
         .is_none());
 }
 

@@ -45,6 +45,7 @@ fn rules(kind: Kind) -> Rules {
     Rules {
         kind,
         family: None,
+        by_source: false,
         all_addresses: false,
         broadcast: false,
         interface: None,

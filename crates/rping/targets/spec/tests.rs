@@ -240,7 +240,16 @@ fn rubbish_is_no_name() {
     ] {
         assert!(Spec::parse(text).is_err(), "{text:?}");
     }
-    assert!(refusal("http://host/x").contains("host:443"));
+    for (url, command) in [
+        ("http://host/x", "rping tcp host:80"),
+        ("https://user:pw@host/x?y", "rping tcp host:443"),
+        ("HTTP://host:8080", "rping tcp host:8080"),
+        ("ssh://[::1]/", "rping tcp [::1]:22"),
+        ("https://[::1]:8443/", "rping tcp [::1]:8443"),
+    ] {
+        let said = refusal(url);
+        assert!(said.ends_with(&format!(": {command}")), "{said}");
+    }
     for text in [
         "a",
         "a_b",
