@@ -9,6 +9,7 @@ use crate::args::DiagnoseRequest;
 use crate::cli::complain;
 use crate::render::{diagnosis as render, style};
 use crate::report::Epoch;
+use crate::signals::end_by;
 use crate::targets::LocalNet;
 
 /// Diagnoses, shows it, and returns the exit code.
@@ -26,7 +27,12 @@ pub(crate) fn run(request: &DiagnoseRequest) -> u8 {
         started,
         started_unix_ns: Clock.wall_nanos(started),
     };
-    let diagnosis = rping_diagnose::diagnose(&question);
+    let walk = rping_diagnose::Walk::begin(&question);
+    let stop = walk.stop();
+    if let Err(error) = end_by(move || stop.now()) {
+        return complain(&format!("cannot listen for signals: {error}"));
+    }
+    let diagnosis = walk.end();
     let took = Clock.now().since(started);
     let mut out = io::BufWriter::new(Box::new(io::stdout()) as Box<dyn Write + Send>);
     let written = if request.json {

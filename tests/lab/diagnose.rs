@@ -5,6 +5,7 @@ mod bench;
 mod dns;
 mod table;
 
+use std::process::Stdio;
 use std::sync::{Mutex, OnceLock};
 
 use jsonschema::Validator;
@@ -255,4 +256,47 @@ fn it_keeps_two_capabilities_and_gives_up_the_others() {
             has("CapEff") && has("CapPrm") && status.contains("NoNewPrivs:\t1")
         },
     );
+}
+
+#[test]
+fn an_interrupted_diagnosis_shows_what_it_has() {
+    if !require_root("an_interrupted_diagnosis_shows_what_it_has") {
+        return;
+    }
+    let pair = Lab::pair();
+    for (signal, number) in [("-INT", 2), ("-TERM", 15)] {
+        // Nobody has the address: it would wait for three seconds.
+        let mut command = pair.client.command(env!("CARGO_BIN_EXE_rping"));
+        command.args(["diagnose", "10.77.0.99:445", "-o", "json"]);
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let id = child.id().to_string();
+        rping_lab::wait_until("it catches signals", std::time::Duration::from_secs(5), || {
+            let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = caught.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+            caught.unwrap_or(0) & 1 << (number - 1) != 0
+        });
+        pair.client.exec(&["kill", signal, &id]);
+        let out = child.wait_with_output().unwrap();
+        let run = Run {
+            status: out.status.code(),
+            stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
+        };
+        let said = document(&run).unwrap();
+        let verdict = (&said["complete"], said["verdict"]["layer"].as_str());
+        assert_eq!(
+            (run.status, verdict),
+            (Some(1), (&Value::Bool(false), Some("inconclusive"))),
+            "{said:#}"
+        );
+        assert!(
+            said["checks"][0]["evidence"].to_string().contains("cut short"),
+            "{said:#}"
+        );
+    }
 }

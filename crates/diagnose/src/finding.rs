@@ -177,6 +177,8 @@ pub struct Diagnosis {
     pub checks: Vec<Finding>,
     /// What they amount to.
     pub verdict: Verdict,
+    /// Everything was asked; `false` when it ended before, by [`Stop`](crate::Stop) or because its time was up.
+    pub complete: bool,
 }
 
 impl Diagnosis {

@@ -5,8 +5,8 @@
 //! earlier suspicion; a verdict of high confidence rests on two independent observations at least; and where something
 //! fails and nothing shows what, the verdict is [`Layer::Inconclusive`].
 //!
-//! It takes less than 10 s: what does not depend on each other is asked at the same time, and everything has an instant at
-//! which it is given up. No program is run and no file is needed: what cannot be read is said.
+//! It takes less than 10 s: what does not depend on each other is asked at the same time, everything has an instant at
+//! which it is given up, and what is known when the time is up is judged. [`Walk`] can be ended before. No program is run and no file is needed: what cannot be read is said.
 #![forbid(unsafe_code)]
 
 mod check;
@@ -17,10 +17,12 @@ mod gather;
 pub mod hello;
 mod names;
 mod verdict;
+mod walk;
 
 use std::net::SocketAddr;
 
 pub use finding::{Confidence, Diagnosis, Finding, Layer, Outcome, Verdict};
+pub use walk::{Stop, Walk};
 
 /// What is to be diagnosed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,5 +52,5 @@ pub enum Host {
 /// datagrams to unused ports, and connects to the port (and to usual ones where that is silent). Privileges are used where
 /// they are there: `CAP_NET_RAW` and `CAP_NET_ADMIN`.
 pub fn diagnose(question: &Question) -> Diagnosis {
-    verdict::judge(&gather::gather(question))
+    Walk::begin(question).end()
 }

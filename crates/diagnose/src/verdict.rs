@@ -2,6 +2,7 @@
 //! nothing shows what, that is what is said.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use crate::check::{Judged, ALL};
 use crate::finding::{Confidence, Diagnosis, Layer, Outcome, Suspicion, Verdict};
@@ -34,8 +35,31 @@ pub(crate) fn judge(facts: &Facts) -> Diagnosis {
     Diagnosis {
         target: facts.text.clone(),
         checks,
-        verdict: conclude(suspicions, facts, works),
+        verdict: match facts.cut_short {
+            Some(after) => early(suspicions, facts, works, after),
+            None => conclude(suspicions, facts, works),
+        },
+        complete: facts.cut_short.is_none(),
     }
+}
+
+/// Before everything was asked, only what two kinds of observation agree on counts, and is not sure: a later success could
+/// have cancelled it.
+fn early(mut suspicions: Vec<Suspicion>, facts: &Facts, works: bool, after: Duration) -> Verdict {
+    suspicions.retain(|suspicion| kinds(suspicion) >= 2);
+    let nothing = suspicions.is_empty() && !works;
+    let mut verdict = conclude(suspicions, facts, works);
+    let after = after.as_secs_f64();
+    if nothing {
+        verdict.summary = format!("It was cut short after {after:.1} s, before anything was certain.");
+        verdict.next = "Run it again and let it end by itself: that takes less than 10 s.".to_owned();
+    } else {
+        verdict.confidence = verdict.confidence.min(Confidence::Medium);
+        verdict
+            .summary
+            .push_str(&format!(" (Cut short after {after:.1} s.)"));
+    }
+    verdict
 }
 
 fn conclude(suspicions: Vec<Suspicion>, facts: &Facts, works: bool) -> Verdict {
@@ -63,12 +87,16 @@ fn conclude(suspicions: Vec<Suspicion>, facts: &Facts, works: bool) -> Verdict {
 
 /// Two independent observations make it high, unless something else would look the same.
 fn confidence(suspicion: &Suspicion) -> Confidence {
-    let kinds: HashSet<_> = suspicion.observations.iter().collect();
-    match (kinds.len(), suspicion.ambiguous) {
+    match (kinds(suspicion), suspicion.ambiguous) {
         (0, _) => Confidence::Low,
         (1, _) | (_, true) => Confidence::Medium,
         _ => Confidence::High,
     }
+}
+
+/// How many kinds of observation agree on it.
+fn kinds(suspicion: &Suspicion) -> usize {
+    suspicion.observations.iter().collect::<HashSet<_>>().len()
 }
 
 fn fine(facts: &Facts) -> Verdict {

@@ -19,6 +19,7 @@ struct Document<'a> {
     target: &'a str,
     started_at: String,
     duration_ns: u64,
+    complete: bool,
     checks: &'a [Finding],
     verdict: &'a Verdict,
 }
@@ -36,6 +37,7 @@ pub(crate) fn document(
         target: &diagnosis.target,
         started_at: clock::nanos(epoch, epoch.started).to_string(),
         duration_ns: nanos(took),
+        complete: diagnosis.complete,
         checks: &diagnosis.checks,
         verdict: &diagnosis.verdict,
     };

@@ -236,10 +236,11 @@ pub(super) const CASES: &[Case] = &[
     }),
     case("host behind the router is off", "host", || {
         let lab = Lab::routed();
-        let server = lab.server.clone();
+        let (server, router) = (lab.server.clone(), lab.router.clone());
         let keep: Keep = vec![serve(&lab.server), Box::new(lab.server), Box::new(lab.router)];
         Place::new(&lab.client, "10.77.2.99:445", keep, move || {
             server.ip("addr add 10.77.2.99/24 dev s0");
+            router.forget_neighbours();
             Vec::new()
         })
     }),
@@ -266,6 +267,21 @@ pub(super) const CASES: &[Case] = &[
             near.forget_neighbours();
             vec![Box::new(other)]
         })
+    }),
+    case("two interfaces of this host on one link", "none", || {
+        let mut lab = Lab::bridge(2);
+        let (second, first) = (lab.hosts.remove(1), lab.hosts.remove(0));
+        first.ip(&format!(
+            "link add eth1 type veth peer name p9\nlink set p9 netns {}\naddr add 10.79.0.50/24 dev eth1\nlink set eth1 up",
+            lab.switch.name()
+        ));
+        lab.switch.ip("link set p9 master br0 up");
+        let target = format!("{}:445", Bridge::v4(1));
+        Place::sound(
+            &first,
+            &target,
+            vec![serve(&second), Box::new(second), Box::new(lab)],
+        )
     }),
     case("own firewall: output drop", "local_firewall", || {
         filtered_pair(Lab::pair(), true, "output", "tcp dport 445 drop", PAIR)
@@ -373,6 +389,7 @@ pub(super) const CASES: &[Case] = &[
         Place::new(&lab.client, "10.77.2.99:445", keep, move || {
             router.nft_flush();
             server.ip("addr add 10.77.2.99/24 dev s0");
+            router.forget_neighbours();
             Vec::new()
         })
     }),

@@ -38,9 +38,14 @@ impl Check for Arguments {
                 format!("privileges: runs without {}", missing.join(" and "))
             }
         };
-        Finding::new(self.name(), Outcome::Pass)
-            .saw(what)
-            .saw(rights)
+        let mut finding = Finding::new(self.name(), Outcome::Pass).saw(what).saw(rights);
+        if let Some(after) = facts.cut_short {
+            finding = finding.saw(format!(
+                "cut short after {:.1} s: what was not asked by then is not known",
+                after.as_secs_f64()
+            ));
+        }
+        finding
             .proves(
                 "the target is well-formed",
                 "that it is the one that was meant: check the spelling",

@@ -27,6 +27,13 @@ impl<T: Copy> Latch<T> {
         self.is_set.notify_all();
     }
 
+    /// Sets the value, unless it is set already.
+    pub(crate) fn set_once(&self, value: T) {
+        let mut held = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get_or_insert(value);
+        self.is_set.notify_all();
+    }
+
     /// The value, as soon as it is set; `None` where it is not by `until`.
     pub(crate) fn wait(&self, until: Timestamp) -> Option<T> {
         let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,7 @@
 //! What does not depend on each other is asked at the same time, each with an instant at which it is given up.
 
 pub(crate) mod app;
+pub(crate) mod board;
 pub(crate) mod connects;
 pub(crate) mod detour;
 pub(crate) mod firewall;
@@ -25,6 +26,7 @@ use rping_net::caps::{holds, Cap};
 use rping_net::tcp::{retransmit_failures, Connection};
 use rping_net::{Clock, Woken};
 
+use board::Board;
 use connects::{Aim, Connects, Tried};
 use latch::Latch;
 use volley::{fire, Hit, Kind, Shot};
@@ -98,6 +100,8 @@ pub(crate) struct Facts {
     pub(crate) mtu: mtu::MtuFacts,
     pub(crate) app: app::AppFacts,
     pub(crate) took: Took,
+    /// The diagnosis ended after this time, before everything was asked.
+    pub(crate) cut_short: Option<Duration>,
 }
 
 impl Facts {
@@ -123,8 +127,8 @@ impl Facts {
     }
 }
 
-/// Gathers everything.
-pub(crate) fn gather(question: &Question) -> Facts {
+/// Gathers everything, and puts it onto the board as it becomes known.
+pub(crate) fn gather(question: &Question, board: &Board) {
     let began = Clock.now();
     let mut facts = Facts {
         text: question.text.clone(),
@@ -135,27 +139,35 @@ pub(crate) fn gather(question: &Question) -> Facts {
         },
         ..Facts::default()
     };
+    if let Host::Name(name) = &question.host {
+        facts.name.name.clone_from(name);
+    }
+    let show = |facts: &Facts| board.note(|shown| shown.clone_from(facts));
+    show(&facts);
     facts.name = match &question.host {
         Host::Address(address) => name::address(*address),
         Host::Name(name) => name::gather(name, question.v6, began.plus(name::PATIENCE)),
     };
     facts.took.name = Clock.now().since(began);
+    show(&facts);
     let own_began = Clock.now();
     facts.own = own::gather();
     facts.took.own = Clock.now().since(own_began);
     facts.subject = subject(&facts.name.addresses, question.port);
+    show(&facts);
     // Without an address, the way to the first DNS server tells whether it is the name that fails.
     let server = facts.name.servers.first().map(|s| SocketAddr::new(s.address, 53));
     if let Some(to) = facts.subject.or(server.filter(|s| !s.ip().is_loopback())) {
         let way_began = Clock.now();
         facts.way = Some(way::gather(to, &facts.own));
         facts.took.way = Clock.now().since(way_began);
+        show(&facts);
     }
     if facts.subject.is_some() {
-        talk(&mut facts);
+        talk(&mut facts, board);
     }
     facts.own.look_again();
-    facts
+    show(&facts);
 }
 
 /// The address that a program would try first: the resolver's first that has a route, else its first.
@@ -177,29 +189,33 @@ struct Signals {
 }
 
 /// Everything that sends packets to the subject.
-fn talk(facts: &mut Facts) {
+fn talk(facts: &mut Facts, board: &Board) {
     let Some(subject) = facts.subject else { return };
     let began = Clock.now();
     let until = began.plus(PATIENCE);
     facts.firewall = firewall::before(facts.rights.admin);
     facts.ports = ports::gather(subject);
     facts.failed[0] = retransmit_failures();
+    board.note(|shown| shown.clone_from(facts));
     let way = facts.way.clone().unwrap_or_default();
     let tap = way.tap();
     let wire = tap.map(|ifindex| wire::arm(ifindex, subject.is_ipv6()));
     let signals = Signals::default();
     let addresses = facts.name.addresses.clone();
     let rights = facts.rights;
+    let ours = facts.own.interfaces.clone();
     std::thread::scope(|scope| {
         let signals = &signals;
         let way = &way;
+        let ours = ours.as_slice();
         let wire = wire.map(|armed| {
             armed.map(|socket| scope.spawn(|| wire::listen(socket, subject, &signals.stop_wire)))
         });
-        let neighbour = scope.spawn(move || timed(|| way::ask_neighbours(way, subject.ip(), rights)));
+        let neighbour = scope.spawn(move || timed(|| way::ask_neighbours(way, subject.ip(), ours, rights)));
         let echo = scope.spawn(move || {
             let echo = timed(|| echo(subject, until));
             let answered = echo.0.iter().find_map(Hit::answered);
+            board.note(|shown| (shown.echo, shown.took.host) = echo.clone());
             signals.echoed.set(answered.is_some());
             let mtu = timed(|| mtu::gather(subject, answered.map(|hit| hit.2), &signals.connected, until));
             (echo, mtu)
@@ -226,6 +242,12 @@ fn talk(facts: &mut Facts) {
             .find(is_subject)
             .map(|(_, tried)| tried.clone())
             .unwrap_or_default();
+        board.note(|shown| {
+            shown.connect.clone_from(&facts.connect);
+            shown.survey.clone_from(&facts.survey);
+            shown.others.clone_from(&facts.others);
+            (shown.took.port, shown.failed) = (facts.took.port, facts.failed);
+        });
         if let Some(connection) = connection {
             let app = timed(|| app::gather(connection, subject.port(), &facts.name.name));
             (facts.app, facts.took.app) = app;
@@ -311,15 +333,19 @@ fn connect(
     let suspicious = began.plus(SUSPICIOUS);
     // Until the subject is settled; a moment more for the others.
     while !settled(&connects) && connects.wait(suspicious) == Woken::Ready {}
-    let mut beside = None;
+    let (mut beside, mut again) = (None, None);
     if settled(&connects) {
         signals.connected.set(connects.tried(place).is_open());
         let a_moment = Clock.now().plus(Duration::from_millis(300)).min(until);
         while !connects.is_settled() && connects.wait(a_moment) == Woken::Ready {}
         let echoed = || signals.echoed.wait(Clock.now().plus(Duration::from_millis(300)));
-        if !connects.tried(place).is_answer() && echoed() != Some(true) {
+        if !connects.tried(place).is_answer() {
+            let is_there = echoed() == Some(true);
             let short = Clock.now().plus(Duration::from_millis(700)).min(until);
-            *others = usual(subject, short);
+            match is_there {
+                true => again = open_now(subject, short),
+                false => *others = usual(subject, short),
+            }
         }
     } else {
         let is_there = signals.echoed.wait(Clock.now()) == Some(true);
@@ -330,15 +356,37 @@ fn connect(
     if let Some(thread) = beside {
         *others = thread.join().unwrap_or_default();
     }
-    let survey = aims
+    let mut survey: Vec<(SocketAddr, Tried)> = aims
         .iter()
         .enumerate()
         .map(|(place, to)| (*to, connects.tried(place)))
         .collect();
+    if let Some((tried, connection)) = again {
+        if let Some(of_subject) = survey.get_mut(place) {
+            of_subject.1 = tried;
+        }
+        signals.connected.set(true);
+        connects.end();
+        return (survey, Some(connection));
+    }
     let is_open = connects.tried(place).is_open();
     let connection = connects.take(place).filter(|_| is_open);
     connects.end();
     (survey, connection)
+}
+
+/// Another connect to a host that answers echo requests and whose port was refused: a router that was just asked about a host
+/// that had been away says "unreachable" once more, and a service that starts says "closed" once more.
+fn open_now(subject: SocketAddr, until: Timestamp) -> Option<(Tried, Connection)> {
+    let mut connects = Connects::start(vec![Aim {
+        to: subject,
+        ttl: None,
+    }]);
+    while !connects.is_settled() && connects.wait(until) == Woken::Ready {}
+    let tried = connects.tried(0);
+    let connection = connects.take(0).filter(|_| tried.is_open());
+    connects.end();
+    Some((tried, connection?))
 }
 
 /// Which of these addresses answer as asked.

@@ -162,7 +162,12 @@ pub(crate) fn gateway_fits(gateway: IpAddr, interface: &Interface) -> bool {
 }
 
 /// Asks the next hop, and whether anybody else has our own address.
-pub(crate) fn ask_neighbours(way: &WayFacts, target: IpAddr, rights: Rights) -> AskedNeighbours {
+pub(crate) fn ask_neighbours(
+    way: &WayFacts,
+    target: IpAddr,
+    ours: &[Interface],
+    rights: Rights,
+) -> AskedNeighbours {
     let mut asked = AskedNeighbours::default();
     let (Some(next_hop), Some(egress), Some(source)) = (way.next_hop, &way.egress, way.source) else {
         asked.why_not = Some("there is no neighbour to ask".to_owned());
@@ -209,6 +214,10 @@ pub(crate) fn ask_neighbours(way: &WayFacts, target: IpAddr, rights: Rights) -> 
             Err(error) => asked.why_not = Some(error.to_string()),
         }
         asked.own = own.join().ok().flatten();
+        // Another interface of this host on the same link answers, too (ARP flux), and is nobody else.
+        if let Some(claims) = &mut asked.own {
+            claims.retain(|claim| ours.iter().all(|interface| interface.mac != Some(claim.mac)));
+        }
         asked.ping = ping.and_then(|thread| thread.join().ok().flatten());
     });
     let is_silent = asked.next_hop.as_ref().is_some_and(Vec::is_empty);
