@@ -8,19 +8,27 @@ use std::time::Duration;
 use rping_evidence::capture::Carries;
 use rping_net::caps::{drop_all_but, is_reserved, Cap};
 use rping_net::Clock;
-use rping_peer::beside::{Beside, Findings, Phase};
-use rping_peer::iperf::{Client, Error, Interval, Observer, Outcome, Protocol, Side};
+use rping_peer::beside::{Beside, Phase};
+use rping_peer::iperf::{Client, Error, Interval, Observer, Protocol, Side};
 use tokio::sync::Notify;
+
+mod keep;
+mod warnings;
 
 use crate::args::output::Format;
 use crate::args::{BandwidthRequest, Plan, Show};
+use crate::assertion::Verdict;
 use crate::cli::complain;
 use crate::pcap::Capture;
 use crate::render::bandwidth::{self as render, Ended};
 use crate::render::{escape, styled};
 use crate::report::Epoch;
+use crate::saved::throughput::MOST_INTERVALS;
+use crate::saved::{Damage, Machine, Test};
 use crate::signals;
 use crate::targets::{LocalNet, SystemResolver};
+
+use keep::Keeping;
 
 /// The time between two latency probes beside a load, and how long the idle path is probed first.
 const LATENCY_EACH: Duration = Duration::from_millis(10);
@@ -53,7 +61,7 @@ pub(crate) fn run(request: BandwidthRequest) -> u8 {
     };
     let prepared = client.prepare();
     // Its streams are opened later, and marking a socket or taking a port of the system's takes a capability each time.
-    let mut kept = Vec::new();
+    let mut kept = crate::files::root_rights(show.keep.is_anything()).to_vec();
     kept.extend(client.stream.mark.map(|_| Cap::NetAdmin));
     let source = client.stream.source.filter(|source| is_reserved(source.port()));
     kept.extend(source.map(|_| Cap::NetBindService));
@@ -65,16 +73,22 @@ pub(crate) fn run(request: BandwidthRequest) -> u8 {
     if let Err(error) = signals::end_by(move || stopping.stop()) {
         return complain(&format!("cannot listen for signals: {error}"));
     }
-    let beside = match reflector.map(|at| probe_beside(at, &client)).transpose() {
-        Ok(beside) => beside,
-        Err(error) => return complain(&format!("latency beside the load: {error}")),
-    };
     let started = Clock.now();
     let epoch = Epoch {
         started,
         started_unix_ns: Clock.wall_nanos(started),
     };
+    // Files first: where one cannot be written nothing is sent.
+    let keeping = match Keeping::start(&show.keep, (&name, &client), &epoch, &assertions) {
+        Ok(keeping) => keeping,
+        Err(why) => return complain(&why),
+    };
+    let beside = match reflector.map(|at| probe_beside(at, &client)).transpose() {
+        Ok(beside) => beside,
+        Err(error) => return complain(&format!("latency beside the load: {error}")),
+    };
     let mut showing = Showing::new(&name, &client, &show, epoch, &stop);
+    showing.keeping = Some(&keeping);
     showing.begin();
     if let Some(beside) = &beside {
         stop.sleep(IDLE_FOR);
@@ -86,46 +100,47 @@ pub(crate) fn run(request: BandwidthRequest) -> u8 {
     let Showing {
         intervals, written, ..
     } = showing;
-    let found = beside.and_then(Beside::finish);
-    let (outcome, failure) = match &ran {
-        Ok(outcome) => (Some(outcome), outcome.failure.clone()),
-        Err(error) => (None, Some(in_words(error, &client))),
+    let latency = beside.and_then(Beside::finish);
+    let is_local = matches!(&ran, Err(error) if error.is_local());
+    let (outcome, failure) = match ran {
+        Ok(outcome) => {
+            let failure = outcome.failure.clone();
+            (Some(outcome), failure)
+        }
+        Err(error) => (None, Some(in_words(&error, &client))),
     };
-    let directions: Vec<_> = outcome
-        .iter()
-        .flat_map(|outcome| &outcome.sides)
-        .map(|side| {
-            let word = if side.is_forward { "forward" } else { "reverse" };
-            (word, render::throughput(side, client.parameters.protocol))
-        })
-        .collect();
-    let verdicts: Vec<_> = assertions
-        .iter()
-        .map(|assertion| assertion.judge_throughput(&directions))
-        .collect();
-    let mut warnings = warnings(outcome, &client, found.as_ref());
+    let mut warnings = warnings::warnings(outcome.as_ref(), &client, latency.as_ref());
     let (notes, uncaptured) = capture.map(Capture::finish).unwrap_or_default();
     warnings.extend(notes);
-    let ended = Ended {
-        name: &name,
-        client: &client,
+    let test = Test {
+        command_line: show.keep.command_line.clone(),
+        machine: Machine::this(),
+        name,
+        client,
         epoch,
         duration: Clock.now().since(started),
         outcome,
-        intervals: &intervals,
-        verdicts: &verdicts,
-        failure: failure.as_deref(),
-        warnings: &warnings,
-        latency: found.as_ref(),
+        intervals,
+        failure,
+        warnings,
+        latency,
+        assertions,
+        damage: Damage::default(),
     };
+    let unkept = keeping.finish(&test);
+    let verdicts = render::verdicts(&test);
+    let ended = Ended::of(&test, &verdicts);
     let written = written.and_then(|()| conclude(&ended, &show));
-    if let Some(failure) = &failure {
-        complain(&format!("{}: {}", escape::line(&name), escape::line(failure)));
+    if let Some(failure) = &test.failure {
+        complain(&format!(
+            "{}: {}",
+            escape::line(&test.name),
+            escape::line(failure)
+        ));
     }
-    if let Some(why) = uncaptured {
-        complain(&why);
-        return 2;
-    }
+    // Behind the summary, which is whole whatever became of the files.
+    let incomplete = unkept.iter().chain(&uncaptured);
+    let incomplete = incomplete.fold(None, |_, why| Some(complain(why)));
     if let Err(error) = written.as_ref() {
         if error.kind() != io::ErrorKind::BrokenPipe {
             complain(&format!("standard output: {error}; the summary follows here"));
@@ -134,21 +149,26 @@ pub(crate) fn run(request: BandwidthRequest) -> u8 {
             return 2;
         }
     }
+    match is_local {
+        true => 2,
+        false => incomplete.unwrap_or_else(|| exit_code(&test, &verdicts)),
+    }
+}
+
+/// The exit code of a test that could be made.
+pub(crate) fn exit_code(test: &Test, verdicts: &[Verdict]) -> u8 {
     // A person who had enough did not wait for the far end's figures: over TCP, what left was taken.
-    let was_taken = outcome.is_some_and(|outcome| {
-        let is_tcp = client.parameters.protocol == Protocol::Tcp;
+    let was_taken = test.outcome.as_ref().is_some_and(|outcome| {
+        let is_tcp = test.client.parameters.protocol == Protocol::Tcp;
         let sent = |side: &Side| side.sent.is_some_and(|sent| sent.bytes > 0);
         is_tcp && outcome.interrupted && outcome.sides.iter().any(sent)
     });
     let answered = was_taken
-        || directions
+        || render::directions(test)
             .iter()
             .any(|(_, of)| of.bits_per_second.is_some_and(|rate| rate > 0.0));
     let holds = verdicts.iter().all(|verdict| verdict.holds);
-    match &ran {
-        Err(error) if error.is_local() => 2,
-        _ => u8::from(!answered || !holds || failure.is_some()),
-    }
+    u8::from(!answered || !holds || test.failure.is_some())
 }
 
 /// Starts the STAMP session that runs beside the load, from where its streams leave too.
@@ -200,58 +220,6 @@ fn conclude(ended: &Ended<'_>, show: &Show) -> io::Result<()> {
     }
 }
 
-/// When not to trust the result.
-fn warnings(outcome: Option<&Outcome>, client: &Client, found: Option<&Findings>) -> Vec<String> {
-    let mut all = Vec::new();
-    if let Some(found) = found.filter(|found| found.idle.received + found.loaded.received == 0) {
-        all.push(format!(
-            "latency: no STAMP reflector answered at {}: iperf3's server is none; --latency=HOST:PORT names another",
-            found.reflector
-        ));
-    }
-    let Some(outcome) = outcome else { return all };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-    let busy = outcome.cpu_local[0] / 100.0;
-    let streams = client.parameters.streams() as f64;
-    if busy >= 0.95 * cores.min(streams) {
-        all.push(format!(
-            "cpu: this host's processors were busy ({:.0}% of {cores:.0}): the figure may be theirs, not the network's",
-            outcome.cpu_local[0]
-        ));
-    }
-    for side in &outcome.sides {
-        let dropped = side.received.map_or(0, |received| received.dropped);
-        if dropped > 0 {
-            let who = if side.is_forward {
-                "the far end"
-            } else {
-                "this host"
-            };
-            all.push(format!(
-                "receive_buffer: {who} dropped {dropped} datagrams itself, its buffer being full: run it as root or \
-                 raise net.core.rmem_max there"
-            ));
-        }
-        if side.discarded.is_none() {
-            all.push(
-                "skip_rx_copy: the far end was asked to leave the payload unread and does not say whether it did"
-                    .to_owned(),
-            );
-        }
-    }
-    if let Some(lateness) = outcome.lateness.filter(|lateness| !lateness.skipped.is_zero()) {
-        all.push(format!(
-            "schedule: the sender was held up, by this host or by a path that is slower than the rate; {:?} of it \
-             were left out",
-            lateness.skipped
-        ));
-    }
-    if outcome.interrupted {
-        all.push("interrupted: ended before its time".to_owned());
-    }
-    all
-}
-
 /// Tells whoever waits that the person has had enough.
 #[derive(Debug, Default)]
 struct Stopping {
@@ -289,6 +257,7 @@ struct Showing<'a> {
     intervals: Vec<Interval>,
     written: io::Result<()>,
     beside: Option<&'a Beside>,
+    keeping: Option<&'a Keeping>,
     stop: &'a Stopping,
 }
 
@@ -310,6 +279,7 @@ impl<'a> Showing<'a> {
             intervals: Vec::new(),
             written: Ok(()),
             beside: None,
+            keeping: None,
             stop,
         }
     }
@@ -366,9 +336,6 @@ impl<'a> Showing<'a> {
     }
 }
 
-/// The most intervals that are kept: a day of seconds in both directions.
-const KEPT: usize = 2 * 86_400;
-
 impl Observer for Showing<'_> {
     fn counting(&mut self) {
         self.enter(Phase::Loaded);
@@ -402,7 +369,10 @@ impl Observer for Showing<'_> {
             // For eyes alone: where it cannot be written nobody misses it.
             let _ = write!(io::stderr().lock(), "\r\x1b[K{line}");
         }
-        if self.intervals.len() < KEPT {
+        if let Some(keeping) = self.keeping {
+            keeping.interval(interval);
+        }
+        if self.intervals.len() < MOST_INTERVALS {
             self.intervals.push(*interval);
         }
     }

@@ -92,7 +92,7 @@ pub struct Keeper {
 }
 
 /// In one line: which file, and why not.
-fn cannot(flag: &str, path: &Path, error: &io::Error) -> String {
+pub(crate) fn cannot(flag: &str, path: &Path, error: &io::Error) -> String {
     let path = path.to_string_lossy();
     format!(
         "{flag} {}: cannot be written: {}",

@@ -4,15 +4,15 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::args::output::OutputOptions;
-use crate::args::{plain, SavedRequest};
+use crate::args::output::{Buckets, OutputOptions};
+use crate::args::{plain, SavedRequest, Show};
 use crate::assertion::Assertion;
 use crate::cli::complain;
 use crate::compare;
 use crate::files::Aside;
 use crate::page;
 use crate::render::{self, escape};
-use crate::saved::{self, ReadError, Saved};
+use crate::saved::{self, Kept, ReadError, Saved, Test};
 
 /// Does what was asked for; returns the exit code.
 pub(crate) fn run(request: SavedRequest) -> u8 {
@@ -44,7 +44,7 @@ fn named(path: &Path) -> String {
 
 /// Reads files, which were written elsewhere: they are opened with the user's rights, and what stands in them is looked at
 /// without any. What is missing in one is said on standard error. `writes` where a file is to be written afterwards.
-fn open_all(paths: &[&Path], writes: bool) -> Result<Vec<Saved>, String> {
+fn open_all(paths: &[&Path], writes: bool) -> Result<Vec<Kept>, String> {
     let failed = |path: &Path, error: ReadError| format!("{} {error}", named(path));
     let opened: Result<Vec<_>, String> = paths
         .iter()
@@ -54,13 +54,29 @@ fn open_all(paths: &[&Path], writes: bool) -> Result<Vec<Saved>, String> {
     crate::files::give_up_privileges(writes)?;
     let mut all = Vec::with_capacity(paths.len());
     for (path, file) in paths.iter().zip(opened) {
-        let saved = saved::read(file).map_err(|error| failed(path, error))?;
-        if let Some(words) = saved.damage.words() {
+        let saved = saved::read_any(file).map_err(|error| failed(path, error))?;
+        let damage = match &saved {
+            Kept::Run(run) => &run.damage,
+            Kept::Test(test) => &test.damage,
+        };
+        if let Some(words) = damage.words() {
             complain(&format!("{}: {words}", named(path)));
         }
         all.push(saved);
     }
     Ok(all)
+}
+
+/// Those that hold probes.
+///
+/// # Errors
+/// Where one does not.
+fn runs_alone(paths: &[&Path], all: Vec<Kept>) -> Result<Vec<Saved>, String> {
+    let each = paths.iter().zip(all).map(|(path, kept)| match kept {
+        Kept::Run(run) => Ok(*run),
+        Kept::Test(_) => Err(format!("{} {}", named(path), ReadError::Throughput)),
+    });
+    each.collect()
 }
 
 fn as_paths(paths: &[PathBuf]) -> Vec<&Path> {
@@ -76,8 +92,10 @@ fn written(result: io::Result<()>, code: u8) -> Result<u8, String> {
 }
 
 fn show(path: &Path, output: &OutputOptions, assertions: Vec<Assertion>) -> Result<u8, String> {
-    let Some(mut saved) = open_all(&[path], !output.keep.hdr.is_empty())?.pop() else {
-        return Err(format!("{} cannot be read", named(path)));
+    let mut saved = match open_all(&[path], !output.keep.hdr.is_empty())?.pop() {
+        Some(Kept::Run(saved)) => *saved,
+        Some(Kept::Test(test)) => return show_test(path, *test, output, assertions),
+        None => return Err(format!("{} cannot be read", named(path))),
     };
     if !assertions.is_empty() {
         Arc::make_mut(&mut saved.report.job).assertions = assertions;
@@ -98,8 +116,52 @@ fn show(path: &Path, output: &OutputOptions, assertions: Vec<Assertion>) -> Resu
     written(result, code)
 }
 
+fn show_test(
+    path: &Path,
+    mut test: Test,
+    output: &OutputOptions,
+    assertions: Vec<Assertion>,
+) -> Result<u8, String> {
+    if !output.keep.hdr.is_empty() {
+        return Err(format!("--hdr: {} {}", named(path), ReadError::Throughput));
+    }
+    if !assertions.is_empty() {
+        test.assertions = assertions;
+    }
+    let histogram = match &output.histogram {
+        None => None,
+        Some(Buckets::Equal(n)) => Some(*n),
+        Some(Buckets::Bounds(_)) => {
+            return Err("--histogram: rates have no bounds in ms: give a number of buckets".into())
+        }
+    };
+    let show = Show {
+        format: output.format,
+        quiet: output.quiet,
+        histogram,
+        ..Show::default()
+    };
+    let verdicts = render::bandwidth::verdicts(&test);
+    let mut out = BufWriter::new(Box::new(io::stdout()) as Box<dyn Write + Send>);
+    let style = render::style(output.color, io::stdout().is_terminal());
+    let result = render::bandwidth::show(&mut out, &test, &verdicts, &show, style);
+    if let Some(failure) = &test.failure {
+        complain(&format!(
+            "{}: {}",
+            escape::line(&test.name),
+            escape::line(failure)
+        ));
+    }
+    let code = match test.damage.bad_lines {
+        0 => crate::bandwidth::exit_code(&test, &verdicts),
+        _ => 2,
+    };
+    written(result, code)
+}
+
 fn merge(paths: &[PathBuf], to: &Path) -> Result<u8, String> {
-    let runs = open_all(&as_paths(paths), true)?;
+    let all = open_all(&as_paths(paths), true)?;
+    let runs = runs_alone(&as_paths(paths), all)?;
     let names = paths.iter().map(|path| path.to_string_lossy().into_owned());
     let merged = saved::merge(names.zip(runs).collect()).map_err(|error| escape::line(&error.to_string()))?;
     let mut line: Vec<String> = vec!["rping".into(), "merge".into()];
@@ -133,10 +195,12 @@ fn compare_two(
     color: crate::args::output::Color,
 ) -> Result<bool, String> {
     let both = open_all(&[before, after], false)?;
-    let [a, b] = both.as_slice() else {
-        return Err("two files are compared".to_owned());
+    let compared = match both.as_slice() {
+        [Kept::Run(a), Kept::Run(b)] => compare::runs(a, b, least),
+        [Kept::Test(a), Kept::Test(b)] => compare::tests_of_throughput(a, b, least),
+        _ => Err(compare::CompareError::Kinds("probes", "bandwidth")),
     };
-    let comparison = compare::runs(a, b, least).map_err(|error| escape::line(&error.to_string()))?;
+    let comparison = compared.map_err(|error| escape::line(&error.to_string()))?;
     let names = [before, after].map(|path| path.to_string_lossy().into_owned());
     let mut out = BufWriter::new(Box::new(io::stdout()) as Box<dyn Write + Send>);
     let result = if json {
@@ -156,28 +220,45 @@ fn report(paths: &[PathBuf], html: Option<&Path>) -> Result<u8, String> {
                 .into(),
         );
     }
-    let runs = open_all(&as_paths(paths), html.is_some())?;
-    let names = paths.iter().map(|path| path.to_string_lossy().into_owned());
-    let pages: Vec<_> = runs
+    let all = open_all(&as_paths(paths), html.is_some())?;
+    let names: Vec<String> = paths
         .iter()
-        .zip(names)
-        .map(|(saved, name)| page::Run::saved(saved, name))
+        .map(|path| path.to_string_lossy().into_owned())
         .collect();
+    let tests: Vec<(String, &Test)> = all
+        .iter()
+        .zip(&names)
+        .filter_map(|(kept, name)| match kept {
+            Kept::Test(test) => Some((name.clone(), &**test)),
+            Kept::Run(_) => None,
+        })
+        .collect();
+    let runs: Vec<_> = all
+        .iter()
+        .zip(&names)
+        .filter_map(|(kept, name)| match kept {
+            Kept::Run(saved) => Some(page::Run::saved(saved, name.clone())),
+            Kept::Test(_) => None,
+        })
+        .collect();
+    let page = match (tests.is_empty(), runs.is_empty()) {
+        (true, _) => page::html(&runs),
+        (false, true) => page::throughput::html(&tests),
+        _ => {
+            return Err("throughput and round trips have no axis in common: make a page of each".into());
+        }
+    };
     match html {
         Some(path) => {
             let aside = Aside::create(path);
             aside
-                .and_then(|aside| page::write(aside, &pages))
+                .and_then(|aside| page::settle(aside, &page))
                 .map_err(|error| format!("--html {}: cannot be written: {}", named(path), plain(&error)))?;
             Ok(0)
         }
         None => {
             let mut out = io::stdout().lock();
-            written(
-                out.write_all(page::html(&pages).as_bytes())
-                    .and_then(|()| out.flush()),
-                0,
-            )
+            written(out.write_all(page.as_bytes()).and_then(|()| out.flush()), 0)
         }
     }
 }

@@ -9,8 +9,8 @@ use rping_peer::iperf::{Parameters, Protocol};
 pub(crate) mod server;
 
 use super::evidence::PcapArgs;
-use super::flags::{FamilyArgs, FormatArgs, HeaderArgs, KeyArgs};
-use super::output::{Buckets, Color, Format, Pcap};
+use super::flags::{FamilyArgs, FormatArgs, HeaderArgs, KeyArgs, SaveArgs};
+use super::output::{Buckets, Color, Format, Pcap, Wanted};
 use super::{value, Family, Source, Usage};
 use crate::assertion::Assertion;
 use crate::job::Stop;
@@ -115,6 +115,8 @@ pub(crate) struct BandwidthArgs {
     /// The wall clock on each line
     #[arg(long, help_heading = "Output")]
     pub(crate) timestamps: bool,
+    #[command(flatten, next_help_heading = "Files")]
+    pub(crate) keep: SaveArgs,
     #[command(flatten)]
     pub(crate) pcap: PcapArgs,
 }
@@ -128,6 +130,10 @@ pub(super) fn describe(command: clap::Command) -> clap::Command {
             "Format on standard output: text, json, ndjson (a line per interval) or csv (a row per interval) [default: text]",
         ),
         ("key_file", super::flags::SERVERS_KEY),
+        (
+            "save",
+            "Save the test, with its course and both ends' figures, for rping show, compare and report; an existing file is replaced",
+        ),
     ];
     help.into_iter().fold(
         command.mut_arg("source", |a| a.value_name("ADDR")),
@@ -192,6 +198,8 @@ pub struct Show {
     pub color: Color,
     /// The wall clock on each line.
     pub timestamps: bool,
+    /// Files that the test leaves behind.
+    pub keep: Wanted,
     /// For PsPing's form alone.
     pub warmup: Option<Warmup>,
     /// A capture of the test's own packets.
@@ -293,6 +301,7 @@ pub(super) fn parse(args: BandwidthArgs) -> Result<BandwidthRequest, Usage> {
             histogram,
             color: args.format.color(),
             timestamps: args.timestamps,
+            keep: args.keep.wanted(),
             warmup: None,
             pcap: args.pcap.pcap()?,
         },

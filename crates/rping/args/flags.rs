@@ -151,28 +151,44 @@ impl ColorArgs {
     }
 }
 
-/// The files that a run leaves behind.
+/// The files that every kind of run can leave behind.
 #[derive(Args, Debug)]
-pub(crate) struct KeepArgs {
+pub(crate) struct SaveArgs {
     /// Save the run, with its histograms and its course second by second, for rping show, compare, merge and report; an existing file is replaced
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
-    pub(crate) save: Option<PathBuf>,
+    save: Option<PathBuf>,
     /// A page with pictures of the run, FILE.html: one file that needs no network; an existing file is replaced
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
-    pub(crate) report: Option<PathBuf>,
+    report: Option<PathBuf>,
+}
+
+impl SaveArgs {
+    /// Without the command line, which the whole knows.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted {
+            save: self.save.clone(),
+            report: self.report.clone(),
+            ..Wanted::default()
+        }
+    }
+}
+
+/// The files that a run of probes leaves behind.
+#[derive(Args, Debug)]
+pub(crate) struct KeepArgs {
+    #[command(flatten)]
+    save: SaveArgs,
     /// For HdrHistogram's tools: FILE.hgrm is the percentile distribution in ms, FILE.hlog an interval log, a line a second and target; given twice for one of each; an existing file is replaced
     #[arg(long, value_name = "FILE", allow_hyphen_values = true, action = clap::ArgAction::Append)]
-    pub(crate) hdr: Vec<PathBuf>,
+    hdr: Vec<PathBuf>,
 }
 
 impl KeepArgs {
     /// Without the command line, which the whole knows.
     pub(super) fn wanted(&self) -> Wanted {
         Wanted {
-            save: self.save.clone(),
             hdr: self.hdr.clone(),
-            report: self.report.clone(),
-            command_line: Vec::new(),
+            ..self.save.wanted()
         }
     }
 }

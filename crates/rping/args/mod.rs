@@ -151,7 +151,12 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         Command::Man { all: Some(dir), .. } => return Ok(Invocation::ManualPages(dir)),
         Command::Man { of, all: None } => return pages::manual(of.as_deref()).map(Invocation::Print),
         Command::Diagnose(args) => return diagnose::parse(&args).map(Invocation::Diagnose),
-        Command::Bandwidth(args) => return bandwidth::parse(args).map(Invocation::Bandwidth),
+        Command::Bandwidth(args) => {
+            let mut request = bandwidth::parse(args)?;
+            saved::check(&request.show.keep)?;
+            request.show.keep.command_line = command_line;
+            return Ok(Invocation::Bandwidth(request));
+        }
         Command::Latency(args) => latency::parse(args),
         Command::Icmp(args) => probe(Kind::Icmp, args),
         Command::Arp(args) => probe(Kind::Arp, args),

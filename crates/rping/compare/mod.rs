@@ -8,6 +8,9 @@
 mod normal;
 #[cfg(test)]
 mod tests;
+mod throughput;
+
+pub use throughput::{tests as tests_of_throughput, Rate};
 
 use rping_stats::blocks::{Blocks, LEAST_BLOCKS};
 
@@ -47,6 +50,8 @@ pub struct Comparison {
     pub least: f64,
     /// Each target that both runs have.
     pub targets: Vec<Pair>,
+    /// Throughput: each direction that both tests have.
+    pub rates: Vec<Rate>,
     /// Targets that only the first has.
     pub only_before: Vec<String>,
     /// Targets that only the second has.
@@ -128,6 +133,12 @@ pub enum CompareError {
     /// They asked different layers.
     #[error("one was measured with rping {0}, the other with rping {1}: round trips of different probes say nothing about each other")]
     Kinds(&'static str, &'static str),
+    /// One was of TCP, the other of UDP.
+    #[error("one is throughput over TCP, the other over UDP: the one takes what the path gives, the other what was asked for")]
+    Carriers,
+    /// They have no direction in common.
+    #[error("the two tests have no direction with intervals in common")]
+    NoIntervals,
     /// They have nothing in common.
     #[error("the two runs have no target in common")]
     Strangers,
@@ -203,6 +214,7 @@ pub fn runs(before: &Saved, after: &Saved, least: f64) -> Result<Comparison, Com
         only_before: others(a, &|at| pairs.iter().any(|pair| pair.0 == at)),
         only_after: others(b, &|at| pairs.iter().any(|pair| pair.1 == at)),
         targets,
+        rates: Vec::new(),
         notes: notes(before, after),
         started_at: [before, after].map(|run| run.header.started_at.clone()),
         command: kinds.0,

@@ -155,8 +155,89 @@ pub(super) fn exact(ns: u64) -> String {
     Time(ns).to_string()
 }
 
+/// A picture's measures without anything below the axis.
+pub(super) fn plain(width: f64, height: f64) -> Frame {
+    Frame {
+        width,
+        height,
+        left: 62.0,
+        right: 14.0,
+        top: 12.0,
+        bottom: 30.0,
+    }
+}
+
+/// One line of a picture over time: its colour, and a stretch of seconds with a value each.
+pub(super) struct Course {
+    pub(super) colour: usize,
+    pub(super) points: Vec<(f64, f64, f64)>,
+}
+
+/// Lines over `span` seconds, each stretch at its middle; `label` says a value in words, `name` whose a line is.
+pub(super) fn courses(
+    title: &str,
+    all: &[Course],
+    span: f64,
+    label: impl Fn(f64) -> String + Copy,
+    name: impl Fn(usize) -> String + Copy,
+) -> String {
+    let values = || {
+        all.iter()
+            .flat_map(|course| course.points.iter().map(|point| point.2))
+    };
+    let most = values().fold(0.0, f64::max);
+    if values().next().is_none() || span <= 0.0 {
+        return String::new();
+    }
+    let scale = Scale::linear(0.0, most.max(1e-9) * 1.06);
+    let picture = |width: f64, height: f64| {
+        let frame = Frame {
+            left: 76.0,
+            ..plain(width, height)
+        };
+        let ticks = time_ticks(span, (width / 95.0) as usize);
+        let labels = ticks
+            .into_iter()
+            .map(|tick| (tick / span, since_start(tick, span)));
+        let mut svg = side_of(&frame, &scale, label) + &foot(&frame, labels);
+        let mut tips = String::new();
+        for course in all {
+            let k = course.colour;
+            let (mut line, mut marks) = (String::new(), String::new());
+            for &(from, until, value) in &course.points {
+                let x = frame.x((from + until) / 2.0 / span);
+                let y = frame.y(scale.part(value));
+                let pen = if line.is_empty() { 'M' } else { 'L' };
+                let _ = write!(line, "{pen}{x:.1} {y:.1}");
+                if course.points.len() <= 80 {
+                    let _ = write!(
+                        marks,
+                        "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.4\" class=\"m{k}\"/>"
+                    );
+                }
+                let _ = write!(
+                    tips,
+                    "<circle class=\"tip\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"8\"><title>{} to {}\n{}{}</title></circle>",
+                    since_start(from, span),
+                    since_start(until, span),
+                    name(k),
+                    label(value)
+                );
+            }
+            let _ = write!(svg, "<path class=\"line s{k}\" d=\"{line}\"/>{marks}");
+        }
+        (frame, svg + &tips)
+    };
+    both(title, picture(1000.0, 300.0), picture(400.0, 260.0))
+}
+
 /// Grid lines and labels for a scale of times up the side.
 pub(super) fn side(frame: &Frame, scale: &Scale) -> String {
+    side_of(frame, scale, short)
+}
+
+/// Grid lines and labels for any scale up the side.
+pub(super) fn side_of(frame: &Frame, scale: &Scale, label: impl Fn(f64) -> String) -> String {
     let mut svg = String::new();
     let most = ((frame.height - frame.top - frame.bottom) / 38.0) as usize;
     let mut last = f64::INFINITY;
@@ -173,7 +254,7 @@ pub(super) fn side(frame: &Frame, scale: &Scale) -> String {
             frame.width - frame.right,
             frame.left - 8.0,
             y + 4.0,
-            if tick == 0.0 { "0".to_owned() } else { short(tick) }
+            if tick == 0.0 { "0".to_owned() } else { label(tick) }
         );
     }
     svg

@@ -8,6 +8,7 @@ mod pictures;
 mod tables;
 #[cfg(test)]
 mod tests;
+pub(crate) mod throughput;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -130,30 +131,23 @@ pub(crate) fn text(foreign: &str) -> String {
 ///
 /// # Errors
 /// What writing says; then there is no such file.
-pub(crate) fn write(mut to: Aside, runs: &[Run<'_>]) -> io::Result<()> {
-    to.file().write_all(html(runs).as_bytes())?;
+pub(crate) fn write(to: Aside, runs: &[Run<'_>]) -> io::Result<()> {
+    settle(to, &html(runs))
+}
+
+/// Writes a page and puts it in its place.
+///
+/// # Errors
+/// What writing says; then there is no such file.
+pub(crate) fn settle(mut to: Aside, page: &str) -> io::Result<()> {
+    to.file().write_all(page.as_bytes())?;
     to.settle().map(drop)
 }
 
 /// The page of these runs.
 pub(crate) fn html(runs: &[Run<'_>]) -> String {
     let tracks = tracks(runs);
-    let title = title(runs);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta name=\"generator\" content=\"rping {}\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>{title}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n",
-        env!("CARGO_PKG_VERSION"),
-        include_str!("style.css"),
-    );
-    let _ = write!(
-        page,
-        "<header>\n<h1>{title}</h1>\n<p class=\"sub\">{}</p>\n</header>\n",
-        subtitle(runs)
-    );
+    let mut page = head(&title(runs), &subtitle(runs));
     for run in runs {
         if let Some(damage) = &run.damage {
             let _ = writeln!(
@@ -209,12 +203,29 @@ pub(crate) fn html(runs: &[Run<'_>]) -> String {
         &tables::instrument(runs, &drawn),
     );
     section(&mut page, "Command and machine", "", &tables::origin(runs));
-    let _ = write!(
-        page,
-        "</main>\n<footer>rping {}. Times are round trips; n/a is a figure that too few replies carry.</footer>\n</body>\n</html>\n",
+    page + &foot("Times are round trips; n/a is a figure that too few replies carry.")
+}
+
+/// Everything before the first picture. Both are safe to show.
+fn head(title: &str, subtitle: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <meta name=\"generator\" content=\"rping {}\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <title>{title}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n\
+         <header>\n<h1>{title}</h1>\n<p class=\"sub\">{subtitle}</p>\n</header>\n",
+        env!("CARGO_PKG_VERSION"),
+        include_str!("style.css"),
+    )
+}
+
+fn foot(says: &str) -> String {
+    format!(
+        "</main>\n<footer>rping {}. {says}</footer>\n</body>\n</html>\n",
         env!("CARGO_PKG_VERSION")
-    );
-    page
+    )
 }
 
 fn section(page: &mut String, title: &str, says: &str, inside: &str) {
@@ -271,17 +282,21 @@ fn subtitle(runs: &[Run<'_>]) -> String {
 }
 
 fn legend(drawn: &[&Track<'_>]) -> String {
-    if drawn.len() < 2 {
+    let all: Vec<(usize, &str)> = drawn
+        .iter()
+        .map(|track| (track.colour.unwrap_or(0), track.label.as_str()))
+        .collect();
+    legend_of(&all)
+}
+
+/// Which colour is whose, where there is more than one.
+fn legend_of(all: &[(usize, &str)]) -> String {
+    if all.len() < 2 {
         return String::new();
     }
     let mut list = String::from("<ul class=\"legend\">\n");
-    for track in drawn {
-        let _ = writeln!(
-            list,
-            "<li><i class=\"k{}\"></i>{}</li>",
-            track.colour.unwrap_or(0),
-            text(&track.label)
-        );
+    for (colour, label) in all {
+        let _ = writeln!(list, "<li><i class=\"k{colour}\"></i>{}</li>", text(label));
     }
     list.push_str("</ul>\n");
     list

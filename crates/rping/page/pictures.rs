@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use rping_stats::{sparse, Sparse};
 
-use super::chart::{both, exact, foot, short, side, since_start, time_ticks, Frame, Scale};
+use super::chart::{both, exact, foot, plain, short, side, since_start, time_ticks, Frame, Scale};
 use super::{text, Track};
 use crate::series::Bin;
 
@@ -227,27 +227,30 @@ fn tips(frame: &Frame, drawn: &[&Track<'_>], all: &[Columns], span: f64, width: 
 }
 
 pub(super) fn percentiles(drawn: &[&Track<'_>]) -> String {
-    let Some((min, typical, max)) = range(drawn.iter().filter_map(|track| track.rtt.as_ref())) else {
+    let curves: Vec<(usize, &Sparse)> = drawn
+        .iter()
+        .filter_map(|track| Some((track.colour.unwrap_or(0), track.rtt.as_ref()?)))
+        .collect();
+    curves_of("Percentiles of the round trips", &curves)
+}
+
+/// How long so many in a hundred took at most: a curve for each, by its colour.
+pub(super) fn curves_of(title: &str, curves: &[(usize, &Sparse)]) -> String {
+    let Some((min, typical, max)) = range(curves.iter().map(|(_, of)| *of)) else {
         return String::new();
     };
-    let replies = drawn
-        .iter()
-        .filter_map(|track| track.rtt.as_ref())
-        .map(Sparse::len)
-        .max()
-        .unwrap_or(1);
+    let replies = curves.iter().map(|(_, of)| of.len()).max().unwrap_or(1);
     // In nines: 0 is none of them, 1 nine in ten, 2 ninety-nine in a hundred.
     let nines = (replies.max(2) as f64).log10().max(0.5);
     let scale = Scale::times(min, typical, max);
     let picture = |width: f64, height: f64| {
-        let frame = frame(width, height);
+        let frame = plain(width, height);
         let labels = [0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 99.9999, 99.999_99]
             .into_iter()
             .map(|percent: f64| (-(1.0 - percent / 100.0).log10() / nines, format!("{percent}%")))
             .filter(|(part, _)| *part <= 1.0);
         let mut svg = side(&frame, &scale) + &foot(&frame, labels);
-        for track in drawn {
-            let Some(rtt) = &track.rtt else { continue };
+        for (k, rtt) in curves {
             let own = (rtt.len().max(2) as f64).log10() / nines;
             let mut line = String::new();
             let steps = 160;
@@ -264,30 +267,11 @@ pub(super) fn percentiles(drawn: &[&Track<'_>]) -> String {
                     );
                 }
             }
-            let _ = write!(
-                svg,
-                "<path class=\"line s{}\" d=\"{line}\"/>",
-                track.colour.unwrap_or(0)
-            );
+            let _ = write!(svg, "<path class=\"line s{k}\" d=\"{line}\"/>");
         }
         (frame, svg)
     };
-    both(
-        "Percentiles of the round trips",
-        picture(490.0, 300.0),
-        picture(400.0, 260.0),
-    )
-}
-
-fn frame(width: f64, height: f64) -> Frame {
-    Frame {
-        width,
-        height,
-        left: 62.0,
-        right: 14.0,
-        top: 12.0,
-        bottom: 30.0,
-    }
+    both(title, picture(490.0, 300.0), picture(400.0, 260.0))
 }
 
 /// Bars of the distribution.
@@ -332,7 +316,7 @@ pub(super) fn distribution(drawn: &[&Track<'_>]) -> String {
         Scale::linear(low, high)
     };
     let picture = |width: f64, height: f64| {
-        let frame = frame(width, height);
+        let frame = plain(width, height);
         let ticks = axis.ticks((width / 85.0) as usize);
         let mut svg = foot(&frame, ticks.into_iter().map(|tick| (part(tick), short(tick))));
         let up = Scale::linear(0.0, most.max(1e-9));

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{text, Run, Track, ROWS};
 use crate::render::loss_with_syns;
 use crate::render::units::{counted, time, OrNone, Percent, Time};
+use crate::saved::Machine;
 
 /// Figures: cards for one target, a table for more.
 pub(super) fn summary(tracks: &[Track<'_>], several: bool) -> String {
@@ -236,31 +237,36 @@ pub(super) fn origin(runs: &[Run<'_>]) -> String {
         if runs.len() > 1 {
             let _ = writeln!(html, "<h3>{}</h3>", text(&run.name));
         }
-        html.push_str("<dl>\n");
-        let mut row = |name: &str, value: String| {
-            if !value.trim().is_empty() {
-                let _ = writeln!(html, "<div><dt>{name}</dt><dd>{value}</dd></div>");
-            }
-        };
-        let machine = &run.machine;
-        row("command", format!("<code>{}</code>", text(&run.command_line)));
-        row("started", text(&run.started_at));
-        row("host", text(&machine.hostname));
-        row(
-            "system",
-            text(&format!(
-                "{}, {} ({})",
-                machine.system, machine.kernel, machine.architecture
-            )),
-        );
-        row(
-            "processor",
-            text(&match machine.processor.as_str() {
-                "" => counted(machine.cpus, "CPU", "CPUs"),
-                name => format!("{name}, {}", counted(machine.cpus, "CPU", "CPUs")),
-            }),
-        );
-        html.push_str("</dl>\n");
+        html.push_str(&origin_of(&run.command_line, &run.started_at, &run.machine));
     }
+    html
+}
+
+/// One run's command and machine.
+pub(super) fn origin_of(command_line: &str, started_at: &str, machine: &Machine) -> String {
+    let mut html = String::from("<dl>\n");
+    let mut row = |name: &str, value: String| {
+        if !value.trim().is_empty() {
+            let _ = writeln!(html, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+        }
+    };
+    row("command", format!("<code>{}</code>", text(command_line)));
+    row("started", text(started_at));
+    row("host", text(&machine.hostname));
+    row(
+        "system",
+        text(&format!(
+            "{}, {} ({})",
+            machine.system, machine.kernel, machine.architecture
+        )),
+    );
+    row(
+        "processor",
+        text(&match machine.processor.as_str() {
+            "" => counted(machine.cpus, "CPU", "CPUs"),
+            name => format!("{name}, {}", counted(machine.cpus, "CPU", "CPUs")),
+        }),
+    );
+    html.push_str("</dl>\n");
     html
 }

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::escape::Escaped;
 use super::style::{Style, Tone};
-use super::units::{Percent, Time};
+use super::units::{Bits, Percent, Time};
 use super::{json, Out};
-use crate::compare::{Comparison, Loss, Pair, Shift, Verdict, CONFIDENCE};
+use crate::compare::{Comparison, Loss, Pair, Rate, Shift, Verdict, CONFIDENCE};
 
 /// Columns of the picture.
 const WIDE: usize = 41;
@@ -38,6 +38,7 @@ pub(crate) fn text(out: &mut Out, style: Style, of: &Comparison, files: &[String
     for pair in &of.targets {
         target(out, style, pair)?;
     }
+    rates(out, style, &of.rates)?;
     for (which, names) in [(before, &of.only_before), (after, &of.only_after)] {
         if let Some(first) = names.first() {
             let more = match names.len() {
@@ -47,6 +48,9 @@ pub(crate) fn text(out: &mut Out, style: Style, of: &Comparison, files: &[String
             writeln!(out, "\nonly in {which}: {}{more}", Escaped(first))?;
         }
     }
+    if let Some(words) = untold(of) {
+        writeln!(out, "\n{words}")?;
+    }
     writeln!(
         out,
         "\nverdict: {} (intervals hold the true difference with {} confidence; a shift of less than {} is the same)",
@@ -54,6 +58,92 @@ pub(crate) fn text(out: &mut Out, style: Style, of: &Comparison, files: &[String
         Percent(CONFIDENCE),
         Percent(of.least)
     )
+}
+
+/// "Same" may mean that nothing moved, or that nobody can tell: which, and what could have been told.
+fn untold(of: &Comparison) -> Option<String> {
+    if of.verdict != Verdict::Same {
+        return None;
+    }
+    // The figures on which most stands: the median, the rate.
+    let medians = of.targets.iter().map(|pair| {
+        let median = pair.quantiles.first();
+        let known = median.and_then(|shift| Some((shift.smallest_ns?, shift.before_ns as f64)));
+        known
+            .filter(|(_, before)| *before > 0.0)
+            .map(|(smallest, before)| (smallest / before, Time(smallest.round() as u64).to_string()))
+    });
+    let rates = of.rates.iter().map(|rate| {
+        let smallest = rate.smallest.filter(|_| rate.before > 0.0)?;
+        Some((smallest / rate.before, Bits(smallest).to_string()))
+    });
+    let what = if of.rates.is_empty() { "median" } else { "rate" };
+    let all: Vec<Option<(f64, String)>> = medians.chain(rates).collect();
+    let told = all.iter().flatten().max_by(|a, b| a.0.total_cmp(&b.0));
+    let told = told.filter(|_| all.iter().all(Option::is_some));
+    match told {
+        None => Some(
+            "cannot tell: the runs are too short to know how much they vary, so \"same\" says nothing here".to_owned(),
+        ),
+        // Ten times what matters, and a tenth at least: what many would call a difference might be there.
+        Some((part, smallest)) if *part >= (of.least * 10.0).max(0.1) => Some(format!(
+            "cannot tell: the smallest difference of the {what} that could have been shown is {smallest} ({:.0}% of \
+             before), so \"same\" only rules out more than that",
+            part * 100.0
+        )),
+        Some((part, smallest)) => Some(format!(
+            "no difference was shown; one of the {what} of {smallest} ({:.1}% of before) would have been",
+            part * 100.0
+        )),
+    }
+}
+
+/// The rate of each direction.
+fn rates(out: &mut Out, style: Style, all: &[Rate]) -> io::Result<()> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n{:8} {:>14} {:>14} {:>16}  {:>33} {:>14}  ",
+        "", "before", "after", "shift", "95% interval", "could show"
+    )?;
+    let signed = |bits: f64| {
+        let sign = if bits < 0.0 { "−" } else { "+" };
+        format!("{sign}{}", Bits(bits.abs()))
+    };
+    for rate in all {
+        let interval = rate.interval.map_or_else(
+            || "n/a".to_owned(),
+            |(low, high)| format!("{} … {}", signed(low), signed(high)),
+        );
+        let smallest = rate
+            .smallest
+            .map_or_else(|| "n/a".to_owned(), |bits| Bits(bits).to_string());
+        let shift = rate.after - rate.before;
+        writeln!(
+            out,
+            "{:8} {} {} {}  {} {}  {} {}{:.1}%",
+            rate.direction,
+            padded(&Bits(rate.before).to_string(), 14),
+            padded(&Bits(rate.after).to_string(), 14),
+            padded(&signed(shift), 16),
+            padded(&interval, 33),
+            padded(&smallest, 14),
+            verdict(style, rate.verdict),
+            if shift < 0.0 { "−" } else { "+" },
+            shift.abs() / rate.before.max(1e-9) * 100.0,
+        )?;
+        if rate.interval.is_none() {
+            writeln!(
+                out,
+                "the tests are too short to tell how much they vary: eight intervals of each are the least, and there are {} \
+                 and {}",
+                rate.intervals[0], rate.intervals[1]
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn verdict(style: Style, verdict: Verdict) -> String {
@@ -270,6 +360,8 @@ struct Document<'a> {
     before: Side<'a>,
     after: Side<'a>,
     targets: Vec<TargetDoc<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rates: Vec<RateDoc>,
     only_before: &'a [String],
     only_after: &'a [String],
     notes: &'a [String],
@@ -288,6 +380,18 @@ struct TargetDoc<'a> {
     replies: Both<u64>,
     quantiles: Vec<QuantileDoc>,
     loss: Option<LossDoc>,
+}
+
+#[derive(Serialize)]
+struct RateDoc {
+    direction: &'static str,
+    before_bits_per_second: f64,
+    after_bits_per_second: f64,
+    intervals: Both<usize>,
+    shift_bits_per_second: f64,
+    interval_bits_per_second: Option<[f64; 2]>,
+    smallest_bits_per_second: Option<f64>,
+    verdict: Verdict,
 }
 
 #[derive(Serialize)]
@@ -338,12 +442,29 @@ pub(crate) fn document(out: &mut Out, of: &Comparison, files: &[String; 2]) -> i
         before: side(0),
         after: side(1),
         targets: of.targets.iter().map(target_doc).collect(),
+        rates: of.rates.iter().map(rate_doc).collect(),
         only_before: &of.only_before,
         only_after: &of.only_after,
         notes: &of.notes,
     };
     json::pretty(out, &document)?;
     out.write_all(b"\n")
+}
+
+fn rate_doc(rate: &Rate) -> RateDoc {
+    RateDoc {
+        direction: rate.direction,
+        before_bits_per_second: rate.before,
+        after_bits_per_second: rate.after,
+        intervals: Both {
+            before: rate.intervals[0],
+            after: rate.intervals[1],
+        },
+        shift_bits_per_second: rate.after - rate.before,
+        interval_bits_per_second: rate.interval.map(|(low, high)| [low, high]),
+        smallest_bits_per_second: rate.smallest,
+        verdict: rate.verdict,
+    }
 }
 
 fn target_doc(pair: &Pair) -> TargetDoc<'_> {

@@ -1,15 +1,14 @@
 //! The lines of a saved run, as JSON holds them. Unknown keys and unknown types of line are left for later versions.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use rping_engine::{Counts, Oddities, Origin, Reason, Refusal};
-use rping_stats::{Histogram, LossRuns, Moments, MomentsParts};
-
+use super::sampled::Sampled;
+use super::tally::{is_default, LossRunsText, RefusalText, Tally};
+use super::throughput;
 use super::ways::Ways;
-use crate::series::{Delta, SoFar};
+use crate::series::SoFar;
 
 /// One line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,6 +24,12 @@ pub enum Line {
     Figures(Box<Figures>),
     /// The run's own figures: it came to its end.
     End(Box<End>),
+    /// Throughput: what was asked for, behind the header.
+    Test(Box<throughput::Asked>),
+    /// Throughput: what happened in an interval.
+    Interval(throughput::IntervalText),
+    /// Throughput: what the test came to at its end.
+    Outcome(Box<throughput::Ending>),
     /// Of a later version.
     #[serde(other)]
     Unknown,
@@ -170,60 +175,6 @@ pub struct Part {
     pub so_far: Option<Running>,
 }
 
-/// Counters: those that are 0 are left out.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Tally {
-    #[serde(skip_serializing_if = "is_default")]
-    pub received: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub rejected: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub lost: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub not_sent: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub late: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub duplicates: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub reordered: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub corrupt: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub truncated: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub unexpected: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub syn_lost: u64,
-    #[serde(skip_serializing_if = "is_default")]
-    pub skipped: u64,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub reasons: BTreeMap<String, u32>,
-}
-
-/// Times: few of them one by one, many as a histogram with their exact moments.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Sampled {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub values_ns: Vec<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub moments: Option<MomentsText>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub histogram: Option<String>,
-}
-
-/// Exact moments; what may pass 64 bits is written as decimal text.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct MomentsText {
-    pub count: u64,
-    pub min_ns: u64,
-    pub max_ns: u64,
-    pub sum_ns: String,
-    pub squares: String,
-}
-
 /// What does not add up from second to second.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -244,30 +195,6 @@ pub struct Running {
     pub rx_stamps: [u64; 4],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_refusal: Option<RefusalText>,
-}
-
-/// Runs of lost probes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct LossRunsText {
-    pub count: u64,
-    pub longest: u64,
-    pub longest_outage_ns: u64,
-    /// Runs of 1, 2, 3–4, 5–8, 9–16, and 17 or more probes.
-    pub lengths: [u32; rping_stats::LOSS_RUN_CLASSES],
-}
-
-/// Why a probe was refused, and by whom.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct RefusalText {
-    pub reason: String,
-    #[serde(default)]
-    pub from: Option<String>,
-    #[serde(default)]
-    pub icmp: Option<(u8, u8)>,
-    #[serde(default)]
-    pub mtu: Option<u32>,
-    #[serde(default)]
-    pub errno: Option<i32>,
 }
 
 /// A target's figures at the end of the run.
@@ -324,203 +251,6 @@ pub struct End {
     pub longest_stall_ns: u64,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-/// Up to so many times are written one by one.
-const ONE_BY_ONE: usize = 32;
-
-impl Sampled {
-    fn is_empty(&self) -> bool {
-        *self == Sampled::default()
-    }
-
-    /// Of these values. `scratch` is an empty histogram, and is left empty.
-    pub fn of(values: &[u64], scratch: &mut Histogram) -> Sampled {
-        if values.len() <= ONE_BY_ONE {
-            return Sampled {
-                values_ns: values.to_vec(),
-                ..Sampled::default()
-            };
-        }
-        let mut moments = Moments::new();
-        for &ns in values {
-            moments.record(ns);
-            scratch.record(ns);
-        }
-        let sampled = Sampled {
-            values_ns: Vec::new(),
-            moments: MomentsText::of(&moments),
-            histogram: Some(scratch.to_v2_base64()),
-        };
-        scratch.clear();
-        sampled
-    }
-
-    /// Of figures that are kept so.
-    pub fn whole(moments: &Moments, histogram: Option<&Histogram>) -> Sampled {
-        Sampled {
-            values_ns: Vec::new(),
-            moments: MomentsText::of(moments),
-            histogram: histogram
-                .filter(|histogram| !histogram.is_empty())
-                .map(Histogram::to_v2_base64),
-        }
-    }
-
-    /// The values again: exact moments, and a histogram of `digits` where there are values; `None` where it contradicts
-    /// itself.
-    pub fn read(&self, digits: u8) -> Option<(Moments, Histogram)> {
-        let mut moments = match &self.moments {
-            Some(text) => text.read()?,
-            None => Moments::new(),
-        };
-        let mut histogram = match &self.histogram {
-            Some(text) => Histogram::from_v2_base64(text).ok()?,
-            None => Histogram::with_digits(digits).ok()?,
-        };
-        if histogram.digits() != digits {
-            let other = std::mem::replace(&mut histogram, Histogram::with_digits(digits).ok()?);
-            histogram.merge(&other);
-        }
-        for &ns in &self.values_ns {
-            moments.record(ns);
-            histogram.record(ns);
-        }
-        (histogram.is_empty() || histogram.len() == moments.count()).then_some((moments, histogram))
-    }
-}
-
-impl MomentsText {
-    pub fn of(moments: &Moments) -> Option<MomentsText> {
-        let parts = moments.parts()?;
-        Some(MomentsText {
-            count: parts.count,
-            min_ns: parts.min,
-            max_ns: parts.max,
-            sum_ns: parts.sum.to_string(),
-            squares: parts.squares.to_string(),
-        })
-    }
-
-    pub fn read(&self) -> Option<Moments> {
-        Moments::from_parts(MomentsParts {
-            count: bounded(self.count)?,
-            min: self.min_ns,
-            max: self.max_ns,
-            sum: self.sum_ns.parse().ok()?,
-            squares: self.squares.parse().ok()?,
-        })
-    }
-}
-
-/// More of anything than this was never counted: a forged file is told by it, and sums stay within 64 bits.
-const MOST: u64 = 1 << 56;
-
-fn bounded(count: u64) -> Option<u64> {
-    (count <= MOST).then_some(count)
-}
-
-impl Tally {
-    pub fn of(counts: &Counts, reasons: &[u32; Reason::ALL.len()]) -> Tally {
-        let named = Reason::ALL.iter().zip(reasons).filter(|(_, n)| **n > 0);
-        Tally {
-            received: counts.received,
-            rejected: counts.rejected,
-            lost: counts.lost,
-            not_sent: counts.not_sent,
-            late: counts.late,
-            duplicates: counts.duplicates,
-            reordered: counts.reordered,
-            corrupt: counts.corrupt,
-            truncated: counts.truncated,
-            unexpected: counts.unexpected,
-            syn_lost: counts.syn_lost,
-            skipped: counts.skipped,
-            reasons: named
-                .map(|(reason, n)| (reason.as_str().to_owned(), *n))
-                .collect(),
-        }
-    }
-
-    /// The counters again; `None` where they are impossible. A reason of a later version counts as `other`.
-    pub fn read(&self) -> Option<(Counts, [u32; Reason::ALL.len()])> {
-        let odd = Oddities {
-            late: bounded(self.late)?,
-            duplicates: bounded(self.duplicates)?,
-            reordered: bounded(self.reordered)?,
-            corrupt: bounded(self.corrupt)?,
-            truncated: bounded(self.truncated)?,
-            unexpected: bounded(self.unexpected)?,
-            syn_lost: bounded(self.syn_lost)?,
-            skipped: bounded(self.skipped)?,
-        };
-        let counts = Counts {
-            received: bounded(self.received)?,
-            rejected: bounded(self.rejected)?,
-            lost: bounded(self.lost)?,
-            not_sent: bounded(self.not_sent)?,
-            odd: odd.into(),
-        };
-        let mut reasons = [0u32; Reason::ALL.len()];
-        for (name, n) in &self.reasons {
-            let slot = &mut reasons[reason(name) as usize];
-            *slot = slot.saturating_add(*n);
-        }
-        Some((counts, reasons))
-    }
-}
-
-impl From<&Delta> for Tally {
-    fn from(delta: &Delta) -> Tally {
-        Tally::of(&delta.counts, &delta.reasons)
-    }
-}
-
-fn reason(name: &str) -> Reason {
-    let known = Reason::ALL.iter().find(|reason| reason.as_str() == name);
-    known.copied().unwrap_or(Reason::Other)
-}
-
-impl LossRunsText {
-    pub fn of(runs: &LossRuns) -> Option<LossRunsText> {
-        let (count, longest, longest_outage_ns, lengths) = runs.parts();
-        (count > 0).then_some(LossRunsText {
-            count,
-            longest,
-            longest_outage_ns,
-            lengths,
-        })
-    }
-
-    pub fn read(&self) -> LossRuns {
-        LossRuns::from_parts((self.count, self.longest, self.longest_outage_ns, self.lengths))
-    }
-}
-
-impl RefusalText {
-    pub fn of(refusal: &Refusal) -> RefusalText {
-        RefusalText {
-            reason: refusal.reason.as_str().to_owned(),
-            from: refusal.from.as_ref().map(ToString::to_string),
-            icmp: refusal.icmp,
-            mtu: refusal.mtu,
-            errno: refusal.errno,
-        }
-    }
-
-    pub fn read(&self) -> Refusal {
-        Refusal {
-            reason: reason(&self.reason),
-            from: self.from.as_deref().and_then(origin),
-            icmp: self.icmp,
-            mtu: self.mtu,
-            errno: self.errno,
-        }
-    }
-}
-
 impl From<&SoFar> for Running {
     fn from(so_far: &SoFar) -> Running {
         let of = so_far.stats.snapshot();
@@ -536,17 +266,4 @@ impl From<&SoFar> for Running {
             last_refusal: so_far.last_refusal.as_ref().map(RefusalText::of),
         }
     }
-}
-
-/// An answerer by its address: IP or MAC.
-pub(super) fn origin(text: &str) -> Option<Origin> {
-    if let Ok(ip) = text.parse() {
-        return Some(Origin::Ip(ip));
-    }
-    let mut mac = [0u8; 6];
-    let mut parts = text.split(':');
-    for byte in &mut mac {
-        *byte = u8::from_str_radix(parts.next().filter(|part| part.len() == 2)?, 16).ok()?;
-    }
-    parts.next().is_none().then_some(Origin::Mac(mac))
 }

@@ -6,9 +6,13 @@
 //! damaged is left out by its checksum and costs no other.
 
 mod line;
+mod lines;
 mod merge;
 mod read;
 mod restore;
+mod sampled;
+mod tally;
+pub(crate) mod throughput;
 mod ways;
 mod write;
 
@@ -17,7 +21,8 @@ mod tests;
 
 pub use line::{Line, Machine};
 pub use merge::{merge, MergeError};
-pub use read::{open, read, Damage, ReadError, Saved};
+pub use read::{open, read, read_any, Damage, Kept, ReadError, Saved};
+pub use throughput::{Test, TestWriter};
 pub use write::Writer;
 
 /// The name and version of the format.

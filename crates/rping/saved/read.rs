@@ -10,6 +10,7 @@ use rping_udp::Directions;
 
 use super::line::{Header, Line, Part, Running, Second};
 use super::restore::{self, Sum};
+use super::throughput::{self, Test};
 use super::ways::Ways;
 use super::{FORMAT, LONGEST_LINE};
 use crate::job::Target;
@@ -91,6 +92,11 @@ pub enum ReadError {
     /// A later version wrote it.
     #[error("is in the format {0}, and this version of rping reads {FORMAT}: use the version that wrote it, or a later one")]
     Newer(String),
+    /// It holds a throughput test, where probes are wanted.
+    #[error(
+        "holds a throughput test, which has no round trips of probes: rping show and rping report take it"
+    )]
+    Throughput,
     /// What was run is not known to this version.
     #[error("holds a run of '{0}', which this version of rping cannot show")]
     Kind(String),
@@ -107,11 +113,31 @@ pub fn open(path: &Path) -> Result<BufReader<File>, ReadError> {
     Ok(BufReader::with_capacity(1 << 16, File::open(path)?))
 }
 
-/// Reads a saved run. Nothing is believed about lengths or counts: memory is bounded by what is there.
+/// What a file holds.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    /// Probes.
+    Run(Box<Saved>),
+    /// Throughput.
+    Test(Box<Test>),
+}
+
+/// Reads a saved run of probes.
+///
+/// # Errors
+/// When nothing can be had from it, or it holds something else.
+pub fn read(from: impl BufRead) -> Result<Saved, ReadError> {
+    match read_any(from)? {
+        Kept::Run(saved) => Ok(*saved),
+        Kept::Test(_) => Err(ReadError::Throughput),
+    }
+}
+
+/// Reads what was saved. Nothing is believed about lengths or counts: memory is bounded by what is there.
 ///
 /// # Errors
 /// When nothing can be had from it.
-pub fn read(mut from: impl BufRead) -> Result<Saved, ReadError> {
+pub fn read_any(mut from: impl BufRead) -> Result<Kept, ReadError> {
     let mut buffer = Vec::new();
     if !next_line(&mut from, &mut buffer)? {
         return Err(ReadError::Foreign);
@@ -135,6 +161,9 @@ pub fn read(mut from: impl BufRead) -> Result<Saved, ReadError> {
             )
         }
     };
+    if header.command == throughput::COMMAND {
+        return throughput::read(header, &mut from).map(|test| Kept::Test(Box::new(test)));
+    }
     let mut reading = Reading::default();
     loop {
         if !next_line(&mut from, &mut buffer)? {
@@ -149,7 +178,7 @@ pub fn read(mut from: impl BufRead) -> Result<Saved, ReadError> {
             _ => reading.damage.bad_lines += 1,
         }
     }
-    reading.finish(header)
+    reading.finish(header).map(|saved| Kept::Run(Box::new(saved)))
 }
 
 fn newer(format: &str) -> ReadError {
@@ -172,7 +201,7 @@ fn format_of(json: &[u8]) -> Option<String> {
 }
 
 /// Reads a line, its break included; a longer one than is ever written is skipped and left empty. `false` at the end.
-fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+pub(super) fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     let mut seen = false;
     loop {
@@ -202,7 +231,7 @@ fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 }
 
 /// The JSON of a line whose checksum holds.
-fn checked(line: &[u8]) -> Option<&[u8]> {
+pub(super) fn checked(line: &[u8]) -> Option<&[u8]> {
     let line = line.strip_suffix(b"\n")?;
     let (sum, json) = line.split_at_checked(9)?;
     let (digits, space) = sum.split_at(8);
@@ -231,7 +260,7 @@ impl Reading {
     /// Takes a line; `false` where it is impossible.
     fn take(&mut self, line: Line) -> bool {
         match line {
-            Line::Header(_) => false,
+            Line::Header(_) | Line::Test(_) | Line::Interval(_) | Line::Outcome(_) => false,
             Line::Target(target) => self.target(&target),
             Line::Second(second) => self.second(second),
             Line::Figures(figures) => {

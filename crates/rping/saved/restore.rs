@@ -6,7 +6,8 @@ use rping_engine::time::nanos;
 use rping_engine::{Counts, Reason, Residence, RunReport, Stamps, TargetReport, Timestamp};
 use rping_stats::{Histogram, Moments, Recorder, Snapshot};
 
-use super::line::{self, origin, End, Figures, Header, LossRunsText, Options, Running};
+use super::line::{self, End, Figures, Header, Options, Running};
+use super::tally::{origin, LossRunsText};
 use crate::assertion::Assertion;
 use crate::job::{Carrier, Job, Kind, Pace, Stop, Target, UdpProtocol, Window};
 use crate::report::Instrument;

@@ -320,7 +320,7 @@ fn many_values_are_kept_as_a_histogram_and_few_one_by_one() {
     let mut scratch = rping_stats::Histogram::new();
     for n in [0u64, 1, 32, 33, 5000] {
         let values: Vec<u64> = (0..n).map(|v| v * v * 31).collect();
-        let sampled = line::Sampled::of(&values, &mut scratch);
+        let sampled = sampled::Sampled::of(&values, &mut scratch);
         assert_eq!(sampled.histogram.is_some(), n > 32);
         let (moments, histogram) = sampled.read(3).unwrap();
         let delta = crate::series::Delta {

@@ -1,13 +1,15 @@
 //! Writing a saved run, line by line as it happens.
 
-use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Seek, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use rping_stats::{sparse, Histogram};
 
-use super::line::{End, Figures, Header, Line, Machine, Part, Running, Sampled, Second, Tally, Target};
+use super::line::{End, Figures, Header, Line, Machine, Part, Running, Second, Target};
+use super::lines::{put, Lines};
+use super::sampled::Sampled;
+use super::tally::{LossRunsText, RefusalText, Tally};
 use super::ways::Ways;
 use super::{restore, FORMAT};
 use crate::files::Aside;
@@ -21,13 +23,9 @@ const PARTS: usize = 128;
 /// A file that a run is saved in.
 #[derive(Debug)]
 pub struct Writer {
-    file: File,
-    /// Everything up to here is whole lines.
-    whole: u64,
+    lines: Lines,
     scratch: Histogram,
     scratch_due: Histogram,
-    /// Why nothing more is written.
-    failure: Option<io::Error>,
 }
 
 impl Writer {
@@ -73,22 +71,17 @@ impl Writer {
             }
         }
         aside.file().write_all(&text)?;
-        let mut file = aside.settle()?;
-        // Where it is no file but a pipe there is no position, and nothing to take back.
-        let whole = file.stream_position().unwrap_or(0);
         Ok(Writer {
-            file,
-            whole,
+            lines: Lines::after(aside)?,
             scratch: Histogram::new(),
             // Cannot fail: two digits are between one and five.
             scratch_due: Histogram::with_digits(2).unwrap_or_default(),
-            failure: None,
         })
     }
 
     /// Adds what was settled in a second. After a failure nothing more is written; [`Writer::finish`] tells.
     pub fn second(&mut self, second: &series::Second, gatherer: &Gatherer) {
-        if self.failure.is_some() || second.parts.is_empty() {
+        if self.lines.failed() || second.parts.is_empty() {
             return;
         }
         let mut text = Vec::new();
@@ -118,11 +111,10 @@ impl Writer {
                 parts: parts.collect(),
             });
             if let Err(error) = put(&mut text, &line) {
-                self.failure = Some(error);
-                return;
+                return self.lines.fail(error);
             }
         }
-        self.append(&text);
+        self.lines.append(&text);
     }
 
     /// Adds a whole course at once, as a merged file has it.
@@ -151,8 +143,8 @@ impl Writer {
                 });
                 let mut text = Vec::new();
                 match put(&mut text, &line) {
-                    Ok(()) => self.append(&text),
-                    Err(error) => self.failure = Some(error),
+                    Ok(()) => self.lines.append(&text),
+                    Err(error) => self.lines.fail(error),
                 }
             }
         }
@@ -170,12 +162,12 @@ impl Writer {
                 from: of.from.iter().map(ToString::to_string).collect(),
                 tx_stamps: of.stamps.tx(),
                 rx_stamps: of.stamps.rx(),
-                last_refusal: of.last_refusal.as_deref().map(super::line::RefusalText::of),
+                last_refusal: of.last_refusal.as_deref().map(RefusalText::of),
                 jitter_rfc3550_ns: snapshot.jitter,
                 ipdv_sum_ns: snapshot.ipdv_sum,
                 ipdv_pairs: snapshot.ipdv_pairs,
                 from_due_max_ns: snapshot.from_due_max,
-                loss_runs: super::line::LossRunsText::of(&snapshot.loss),
+                loss_runs: LossRunsText::of(&snapshot.loss),
             };
             let figures = Figures {
                 target,
@@ -207,7 +199,7 @@ impl Writer {
             };
             put(&mut text, &Line::Figures(Box::new(figures)))?;
             if text.len() > 1 << 20 {
-                self.append(&text);
+                self.lines.append(&text);
                 text.clear();
             }
         }
@@ -231,42 +223,13 @@ impl Writer {
             longest_stall_ns: run.longest_stall_ns,
         };
         put(&mut text, &Line::End(Box::new(end)))?;
-        self.append(&text);
-        match self.failure {
-            None => Ok(()),
-            Some(failure) => Err(failure),
-        }
-    }
-
-    /// Adds lines. What a full disk cuts short is taken back, so that the file stays whole.
-    fn append(&mut self, text: &[u8]) {
-        if self.failure.is_some() {
-            return;
-        }
-        match self.file.write_all(text) {
-            Ok(()) => self.whole += text.len() as u64,
-            Err(error) => {
-                // A reader would leave the torn line out by its checksum, too.
-                let _ = self.file.set_len(self.whole);
-                self.failure = Some(error);
-            }
-        }
+        self.lines.append(&text);
+        self.lines.finish()
     }
 }
 
 /// A number that no other run has: 128 bits of the keys that the standard library draws at random for its maps.
-fn run_id() -> String {
+pub(super) fn run_id() -> String {
     let draw = || RandomState::new().hash_one(std::process::id());
     format!("{:016x}{:016x}", draw(), draw())
-}
-
-/// Adds a line with its checksum.
-pub(super) fn put(text: &mut Vec<u8>, line: &Line) -> io::Result<()> {
-    let start = text.len();
-    text.extend_from_slice(b"00000000 ");
-    serde_json::to_writer(&mut *text, line)?;
-    let sum = crc32fast::hash(&text[start + 9..]);
-    text[start..start + 8].copy_from_slice(format!("{sum:08x}").as_bytes());
-    text.push(b'\n');
-    Ok(())
 }
