@@ -72,6 +72,80 @@ fn check(schema: &Value, instance: &Value) {
 }
 
 #[test]
+fn a_test_is_saved_shown_again_compared_and_drawn() {
+    let serving = Serving::start();
+    let place = crate::saved::Place::new();
+    let (saved, page) = (place.name("run.rping"), place.name("run.html"));
+    for flags in [
+        "-n 1s --omit 0 -i 100ms --bidir --latency",
+        "-u -n 1s --omit 0 -i 100ms -b 10m -r",
+    ] {
+        let output = bandwidth(
+            &serving.at,
+            &format!("{flags} -o json --save {saved} --report {page}"),
+        );
+        assert_eq!(output.status.code(), Some(0), "{flags}: {}", text(&output.stderr));
+        let again = rping(&["show", &saved, "-o", "json"]);
+        assert_eq!(again.status.code(), Some(0), "{flags}: {}", text(&again.stderr));
+        assert_eq!(json(&again.stdout), json(&output.stdout), "{flags}");
+        check(&schema(), &json(&again.stdout));
+        let shown = text(&rping(&["show", &saved, "-H"]).stdout);
+        assert!(
+            shown.contains("throughput") && shown.contains("received:"),
+            "{shown}"
+        );
+        let lines = text(&rping(&["show", &saved, "-o", "csv"]).stdout)
+            .lines()
+            .count();
+        assert!(lines > 9, "{lines} rows of ten intervals");
+        let drawn = std::fs::read_to_string(&page).expect("a page");
+        assert!(
+            drawn.contains("Throughput over time") && drawn.contains("--report"),
+            "{flags}"
+        );
+        assert_eq!(
+            drawn.contains("Latency beside the load"),
+            flags.contains("--latency")
+        );
+        let compared = rping(&["compare", &saved, &saved, "-o", "json"]);
+        let compared = json(&compared.stdout);
+        let comparison = include_str!("../../docs/schema/rping.comparison-1.json");
+        check(&serde_json::from_str(comparison).expect("JSON"), &compared);
+        assert_eq!(compared["verdict"], "same");
+        assert!(
+            compared["rates"][0]["before_bits_per_second"]
+                .as_f64()
+                .unwrap_or(0.0)
+                > 0.0
+        );
+    }
+    // What has no round trips is not merged as if it had.
+    let merged = rping(&["merge", &saved, &saved, "--save", &place.name("both")]);
+    assert_eq!(merged.status.code(), Some(2));
+    assert!(text(&merged.stderr).contains("holds a throughput test"));
+    // Cut where the program was killed: what came before is shown, and that the end is missing.
+    let whole = std::fs::read(&saved).expect("a file");
+    std::fs::write(&saved, &whole[..whole.len() * 2 / 3]).expect("written");
+    let cut = rping(&["show", &saved]);
+    assert!(
+        text(&cut.stderr).contains("the run's end is not in it"),
+        "{}",
+        text(&cut.stderr)
+    );
+    assert!(text(&cut.stdout).contains("0.0-0.1 s"), "{}", text(&cut.stdout));
+    // A file that cannot be written stops it before it begins.
+    let output = bandwidth(
+        &serving.at,
+        &format!("-n 1s --save {}", place.name("no/such/file")),
+    );
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(2), String::new())
+    );
+    assert!(text(&output.stderr).starts_with("rping: --save"));
+}
+
+#[test]
 fn every_mode_gives_a_document_that_follows_the_schema_and_both_ends_figures() {
     let serving = Serving::start();
     let schema = schema();

@@ -192,7 +192,7 @@ pub(super) fn courses(
     let scale = Scale::linear(0.0, most.max(1e-9) * 1.06);
     let picture = |width: f64, height: f64| {
         let frame = Frame {
-            left: 76.0,
+            left: 84.0,
             ..plain(width, height)
         };
         let ticks = time_ticks(span, (width / 95.0) as usize);

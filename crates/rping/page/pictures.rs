@@ -231,11 +231,11 @@ pub(super) fn percentiles(drawn: &[&Track<'_>]) -> String {
         .iter()
         .filter_map(|track| Some((track.colour.unwrap_or(0), track.rtt.as_ref()?)))
         .collect();
-    curves_of("Percentiles of the round trips", &curves)
+    curves_of("Percentiles of the round trips", &curves, 490.0)
 }
 
-/// How long so many in a hundred took at most: a curve for each, by its colour.
-pub(super) fn curves_of(title: &str, curves: &[(usize, &Sparse)]) -> String {
+/// How long so many in a hundred took at most: a curve for each, by its colour, in a picture of this width.
+pub(super) fn curves_of(title: &str, curves: &[(usize, &Sparse)], width: f64) -> String {
     let Some((min, typical, max)) = range(curves.iter().map(|(_, of)| *of)) else {
         return String::new();
     };
@@ -271,7 +271,7 @@ pub(super) fn curves_of(title: &str, curves: &[(usize, &Sparse)]) -> String {
         }
         (frame, svg)
     };
-    both(title, picture(490.0, 300.0), picture(400.0, 260.0))
+    both(title, picture(width, 300.0), picture(400.0, 260.0))
 }
 
 /// Bars of the distribution.

@@ -7,7 +7,7 @@ use rping_peer::beside::{Findings, Latency};
 use rping_peer::iperf::{Interval, Protocol, Side};
 use rping_stats::Sparse;
 
-use super::chart::{courses, Course};
+use super::chart::{courses, short, Course};
 use super::{foot, head, legend_of, pictures, section, settle, tables, text, COLOURS};
 use crate::files::Aside;
 use crate::render::bandwidth::{loss, throughput};
@@ -137,10 +137,7 @@ pub(crate) fn html(tests: &[(String, &Test)]) -> String {
         .unwrap_or(0);
     let startup = match omitted {
         0 => String::new(),
-        s => format!(
-            " The first {} are the start-up phase, which counts for nothing.",
-            counted(s.into(), "second", "seconds")
-        ),
+        s => format!(" What lies in the first {s} s is the start-up phase and counts for nothing."),
     };
     section(
         &mut page,
@@ -148,7 +145,7 @@ pub(crate) fn html(tests: &[(String, &Test)]) -> String {
         &format!("Payload of each interval, as this end saw it: sent where it sends, received where it receives.{startup}"),
         &draw(
             "Throughput over time",
-            |bits| Bits(bits).to_string(),
+            short_rate,
             |_, i| rate(i),
         ),
     );
@@ -176,11 +173,9 @@ pub(crate) fn html(tests: &[(String, &Test)]) -> String {
         &mut page,
         "Round trip while sending",
         "The kernel's smoothed round-trip time of the streams: what it grows by under load stands in queues.",
-        &draw(
-            "Round trip while sending, over time",
-            |ns| Time(ns.round() as u64).to_string(),
-            |_, i| i.rtt.map(|rtt| rtt.as_nanos() as f64),
-        ),
+        &draw("Round trip while sending, over time", short, |_, i| {
+            i.rtt.map(|rtt| rtt.as_nanos() as f64)
+        }),
     );
     for (name, test) in tests {
         if let Some(found) = &test.latency {
@@ -209,6 +204,17 @@ pub(crate) fn html(tests: &[(String, &Test)]) -> String {
 fn rate(i: &Interval) -> Option<f64> {
     let took = i.span.1.saturating_sub(i.span.0).as_secs_f64();
     (took > 0.0).then(|| i.figures.bytes as f64 * 8.0 / took)
+}
+
+/// A rate on an axis, without zeros that say nothing: `10 Gbit/s`.
+fn short_rate(bits: f64) -> String {
+    let text = Bits(bits).to_string();
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text,
+    }
 }
 
 fn title(tests: &[(String, &Test)]) -> String {
@@ -291,7 +297,8 @@ fn latency(found: &Findings) -> String {
         .map(|((colour, ..), shape)| (*colour, shape))
         .collect();
     let labels: Vec<(usize, &str)> = phases.iter().map(|(colour, word, _)| (*colour, *word)).collect();
-    let mut html = legend_of(&labels) + &pictures::curves_of("Percentiles of the round trips", &curves);
+    let mut html =
+        legend_of(&labels) + &pictures::curves_of("Percentiles of the round trips", &curves, 1000.0);
     html.push_str(
         "<table class=\"plain\">\n<thead><tr><th></th><th>sent</th><th>lost</th><th>round trip p50</th><th>p99</th>\
          <th>forward p50</th><th>p99</th><th>reverse p50</th><th>p99</th><th>round trips a minute</th></tr></thead>\n<tbody>\n",
