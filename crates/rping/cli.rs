@@ -40,6 +40,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Invocation::Saved(request)) => crate::show::run(request),
         Ok(Invocation::Diagnose(request)) => crate::diagnose::run(&request),
         Ok(Invocation::Trace(request)) => crate::trace::run(&request),
+        Ok(Invocation::Bundle(request)) => crate::bundle::run(&request),
         Ok(Invocation::Sockets(request)) => crate::sockets::run(&request),
         Ok(Invocation::Server(server)) => crate::server::run(&server),
         Err(usage) => complain(&usage.to_string()),

@@ -122,6 +122,119 @@ impl Drop for Aside {
     }
 }
 
+/// A file that is new: it takes its name when it is whole, never that of another file, and only its owner can read it.
+#[derive(Debug)]
+pub struct Fresh {
+    file: File,
+    /// What is to be named, and how; `None` for a pipe or a device, which is written as it is.
+    naming: Option<(PathBuf, PathBuf)>,
+}
+
+impl Fresh {
+    /// Opens it beside `path`, in the same directory. No link is followed.
+    ///
+    /// # Errors
+    /// When it cannot be written, or something bears that name.
+    pub fn create(path: &Path) -> io::Result<Fresh> {
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+            Ok(there) if there.is_dir() => {
+                return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"))
+            }
+            Ok(there) if there.is_file() || there.is_symlink() => return Err(taken()),
+            Ok(_) => {
+                return Ok(Fresh {
+                    file: File::options().write(true).open(path)?,
+                    naming: None,
+                })
+            }
+        }
+        let name = path
+            .file_name()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no file name"))?;
+        for attempt in 0..100 {
+            let mut aside = std::ffi::OsString::from(".");
+            aside.push(name);
+            aside.push(format!(".{}.{attempt}.part", std::process::id()));
+            let aside = path.with_file_name(aside);
+            match private(&aside) {
+                Ok(file) => {
+                    return Ok(Fresh {
+                        file,
+                        naming: Some((aside, path.to_owned())),
+                    })
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// What is written to.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// When something has taken that name meanwhile, or the disk does not take the rest.
+    pub fn settle(mut self) -> io::Result<()> {
+        let Some((aside, path)) = self.naming.take() else {
+            return Ok(());
+        };
+        let named = self
+            .file
+            .sync_all()
+            .and_then(|()| match fs::hard_link(&aside, &path) {
+                Ok(()) => Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(taken()),
+                // A file system without links.
+                Err(_) => {
+                    let mut whole = private(&path).map_err(|error| match error.kind() {
+                        io::ErrorKind::AlreadyExists => taken(),
+                        _ => error,
+                    })?;
+                    let copied = io::copy(&mut File::open(&aside)?, &mut whole);
+                    if copied.is_err() {
+                        let _ = fs::remove_file(&path);
+                    }
+                    copied.map(drop)
+                }
+            });
+        let _ = fs::remove_file(&aside);
+        named
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if let Some((aside, _)) = &self.naming {
+            // Given up: nobody misses it.
+            let _ = fs::remove_file(aside);
+        }
+    }
+}
+
+fn taken() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        "it is there already, and no file is replaced: name another",
+    )
+}
+
+/// A new file, mode 0600 whatever the mask says.
+fn private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,5 +291,31 @@ mod tests {
         assert!(Aside::create(dir.path()).is_err());
         assert!(Aside::create(&dir.path().join("no/such/dir")).is_err());
         assert!(Aside::create(Path::new("/")).is_err());
+    }
+    #[test]
+    fn a_fresh_file_is_its_owners_alone_and_replaces_nothing() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bundle");
+        let mut fresh = Fresh::create(&path).unwrap();
+        fresh.file().write_all(b"whole").unwrap();
+        assert!(!path.exists());
+        fresh.settle().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(names(dir.path()), ["bundle"]);
+        // There already, before it begins or before it ends; a link, a dangling one among them.
+        let other = dir.path().join("other");
+        let late = Fresh::create(&other).unwrap();
+        fs::write(&other, "mine").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("nowhere"), dir.path().join("link")).unwrap();
+        let said = |refused: io::Result<()>| refused.unwrap_err().to_string();
+        assert!(said(late.settle()).contains("no file is replaced"));
+        assert!(said(Fresh::create(&other).map(drop)).contains("no file is replaced"));
+        assert!(said(Fresh::create(&dir.path().join("link")).map(drop)).contains("no file is replaced"));
+        assert!(Fresh::create(dir.path()).is_err());
+        assert_eq!(fs::read_to_string(&other).unwrap(), "mine");
+        drop(Fresh::create(&dir.path().join("given-up")).unwrap());
+        assert_eq!(names(dir.path()), ["bundle", "link", "other"]);
     }
 }

@@ -22,6 +22,7 @@
 pub mod args;
 pub mod assertion;
 mod bandwidth;
+mod bundle;
 pub mod cli;
 pub mod compare;
 mod diagnose;

@@ -88,7 +88,13 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["icmp", "127.0.0.1", "--no-such-flag"], "--no-such-flag"),
     (&["arp", "127.0.0.1"], "loopback"),
     (&["icmp", "\u{1b}[31mred"], "\\x1b"),
-    (&["bundle", "127.0.0.1"], "not in this version"),
+    (&["bundle", "127.0.0.1", "::1"], "one target at a time"),
+    (&["bundle", "--save", "/no/such/dir/x.tar.gz"], "No such file"),
+    (
+        &["bundle", "diff", "/no/such/file", "/no/such/file"],
+        "/no/such/file",
+    ),
+    (&["bundle", "--limit", "1k"], "256k to 256m"),
 ];
 
 #[test]

@@ -21,6 +21,7 @@ mod walk;
 
 use std::net::SocketAddr;
 
+pub use check::describe_rule;
 pub use finding::{Confidence, Diagnosis, Finding, Layer, Outcome, Verdict};
 pub use walk::{Stop, Walk};
 

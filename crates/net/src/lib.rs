@@ -11,8 +11,10 @@ pub mod caps;
 pub mod clock;
 mod cmsg;
 pub mod datagram;
+pub mod discipline;
 mod error;
 pub mod errqueue;
+pub mod ethtool;
 mod exchange;
 mod fan;
 #[doc(hidden)]

@@ -9,6 +9,7 @@ mod message;
 mod neighbour;
 pub mod nftables;
 mod route;
+mod rule;
 pub mod sockets;
 
 use std::io;
@@ -22,7 +23,8 @@ pub use crate::iface::{interface, interfaces, is_own, own_addresses};
 pub use neighbour::{
     neighbour, neighbours, table_fill, Forgetter, Neighbour, NeighbourState, TableFill, GRAIN,
 };
-pub use route::{route, routes, Route, RouteEntry, RouteError, RouteKind};
+pub use route::{every_route, route, routes, Route, RouteEntry, RouteError, RouteKind};
+pub use rule::{policy, PolicyRule};
 
 /// Room for the answer to one question. An interface's is the longest: about 1.5 KiB without its counters.
 const ANSWERED: usize = 8 * 1024;
@@ -38,6 +40,7 @@ pub(crate) fn read_all(bytes: &[u8]) {
     for message in Messages(bytes) {
         neighbour::read_all(message.body);
         route::read_all(message.body);
+        rule::read_all(message.body);
         nftables::read_all(message.body);
         sockets::read_all(message.body);
     }

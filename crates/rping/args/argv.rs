@@ -7,9 +7,6 @@ use super::usage::{shown, Usage};
 use super::value;
 use crate::targets::{is_number, parse_port, Spec};
 
-/// Commands of later versions. Until then the words are kept free, so that no script changes its meaning.
-const RESERVED: [&str; 1] = ["bundle"];
-
 /// What is to be done with the words.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Words {
@@ -151,7 +148,7 @@ fn histogram(value: Option<&str>) -> String {
 /// Rewrites what was typed after the program's name.
 ///
 /// # Errors
-/// A list of targets without a command, a command of a later version.
+/// A list of targets without a command.
 pub(crate) fn rewrite(typed: Vec<String>, commands: &clap::Command) -> Result<Words, Usage> {
     let Scan {
         mut words,
@@ -198,11 +195,6 @@ pub(crate) fn rewrite(typed: Vec<String>, commands: &clap::Command) -> Result<Wo
                 format!("rping {command} --help")
             };
             return clap(&command, words, help);
-        }
-        if RESERVED.contains(&word) {
-            return Err(Usage::new(format_args!(
-                "rping {word} is not in this version; a host of that name is probed with rping -- {word}"
-            )));
         }
     }
     let (command, then) = match bare_command(positional.iter().map(|&at| words[at].as_str())) {
@@ -321,17 +313,6 @@ mod tests {
         assert_eq!(rewritten("-- help:80"), "tcp -- help:80");
         assert_eq!(rewritten("tcp:80"), "tcp tcp:80");
         assert_eq!(rewritten("icmp -- tcp"), "icmp -- tcp");
-    }
-
-    #[test]
-    fn a_command_of_a_later_version_is_not_taken_for_a_host() {
-        for word in RESERVED {
-            let said = rewritten(&format!("-n 1 {word} host"));
-            assert!(
-                said.contains("not in this version") && said.contains(&format!("rping -- {word}")),
-                "{said}"
-            );
-        }
     }
 
     #[test]

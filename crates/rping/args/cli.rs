@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::bandwidth::BandwidthArgs;
+use super::bundle::BundleArgs;
 use super::diagnose::DiagnoseArgs;
 use super::evidence::{SocketsArgs, TraceArgs};
 use super::help;
@@ -56,6 +57,9 @@ pub(crate) enum Command {
     /// Walks the troubleshooting ladder and names the failing layer, why that is believed, and what to do next
     #[command(visible_alias = "doctor", override_usage = "rping diagnose [FLAGS] HOST[:PORT]", after_help = help::DIAGNOSE)]
     Diagnose(DiagnoseArgs),
+    /// Everything that explains this host's network, and a diagnosis, in one archive to hand on; or what changed between two
+    #[command(override_usage = "rping bundle [FLAGS] [HOST[:PORT]]\n       rping bundle diff [FLAGS] A B", after_help = help::BUNDLE)]
+    Bundle(BundleArgs),
     /// The sockets of this host: state, queues, retransmissions, process, and who holds stuck data up
     #[command(override_usage = "rping sockets [FLAGS] [HOST[:PORT]]", after_help = help::SOCKETS)]
     Sockets(SocketsArgs),

@@ -157,6 +157,42 @@ Examples:
   rping sockets fileserver                connections with that host
   rping sockets --stuck                   where does nothing move, and why
   rping sockets --stuck fileserver:445 --over 10s -o json";
+
+pub(crate) const BUNDLE: &str = "\
+One .tar.gz: verdict.txt first, then MANIFEST (SHA-256, size, time and kernel interface of each
+file), links, addresses, routes, rules, neighbours, names, sockets, counters before and after,
+firewall, ports, settings, offloads, drivers, clock; with a target its diagnosis and a capture of
+the packets; timeline.ndjson, and unread.txt: what could not be read and which right would give it.
+
+As root it sees more: the packet filter, captures, the processes behind all sockets. Nothing but
+CAP_NET_RAW and CAP_NET_ADMIN is kept. Nothing is sent without a target. A signal ends it with what
+it has. Secrets of the kernel (TCP Fast Open's key, IPv6's stable secret) are never read.
+
+--redact keeps what is needed to understand it: subnets stay subnets, private addresses private;
+ports, interfaces, programs, loopback and multicast stay. Captures lose what is behind the
+transport header. What could not be made safe is left out, and that is said.
+
+Examples:
+  rping bundle                            the state of this host
+  rping bundle fileserver:445             why can that share not be reached? For somebody else
+  rping bundle fileserver:445 --redact    for somebody who shall not know where
+  rping bundle 10.0.0.5 --until-failure   wait for the next outage, and keep what led to it
+  rping bundle db:5432 --until-failure -i 100ms -n 8h --save night.tar.gz
+  rping bundle diff monday.tar.gz tuesday.tar.gz
+
+Exit code: 0 no fault was found, 1 a fault was named or a probe failed, 2 it could not be done.";
+
+pub(crate) const BUNDLE_DIFF: &str = "\
+What changes by itself (ages, load, the states of living neighbours) is left out; counters are
+compared from the end of A to the beginning of B. Nothing is unpacked to disk. A bundle that does
+not match its own manifest is compared, and that is said.
+
+Examples:
+  rping bundle diff before.tar.gz after.tar.gz
+  rping bundle diff before.tar.gz after.tar.gz -o json
+
+Exit code: 0 whatever changed, 2 it could not be done.";
+
 pub(crate) const COMPARE: &str = "\
 For each quantile: the shift, the interval that holds it with 95 % confidence, and the smallest shift that this much
 data could have shown. Probes that follow each other are alike, so stretches of the run are drawn, not probes.

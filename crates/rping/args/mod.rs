@@ -3,6 +3,7 @@
 
 mod argv;
 mod bandwidth;
+mod bundle;
 mod cli;
 mod diagnose;
 mod evidence;
@@ -28,6 +29,7 @@ use clap::error::ErrorKind;
 use clap::FromArgMatches;
 
 pub use bandwidth::{BandwidthRequest, Plan, Show, Warmup};
+pub use bundle::{BundleRequest, Make, Watch};
 pub use cli::command;
 pub use diagnose::DiagnoseRequest;
 pub use evidence::{SocketsRequest, TraceRequest};
@@ -64,6 +66,8 @@ pub enum Invocation {
     Saved(SavedRequest),
     /// A walk up the troubleshooting ladder.
     Diagnose(DiagnoseRequest),
+    /// An evidence bundle, or what changed between two.
+    Bundle(BundleRequest),
     /// The sockets of this host.
     Sockets(SocketsRequest),
     /// Two captures of the same traffic.
@@ -145,6 +149,7 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
         Command::Report(args) => return saved::report(args).map(Invocation::Saved),
         Command::Server(args) => return server::parse(&args).map(Invocation::Server),
         Command::Trace(args) => return Ok(Invocation::Trace(evidence::trace(args)?)),
+        Command::Bundle(args) => return bundle::parse(args).map(Invocation::Bundle),
         Command::Sockets(args) => return evidence::sockets(args).map(Invocation::Sockets),
         Command::Psping { words } => return psping::parse(&words),
         Command::Completions { shell } => return Ok(Invocation::Print(pages::completions(shell))),

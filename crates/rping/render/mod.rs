@@ -14,6 +14,7 @@ use crate::job::{Carrier, Job, Kind, UdpProtocol};
 use crate::report::{Epoch, Report};
 
 pub(crate) mod bandwidth;
+pub(crate) mod bundle;
 pub(crate) mod clock;
 pub(crate) mod comparison;
 mod course;

@@ -18,6 +18,8 @@ mod route;
 mod rules;
 pub(crate) mod words;
 
+pub use rules::describe as describe_rule;
+
 use std::net::IpAddr;
 use std::time::Duration;
 

@@ -475,7 +475,7 @@ fn read(registers: &[Option<[u8; 4]>; 24], register: u32, length: usize) -> Opti
 }
 
 /// A rule as a person would know it again: where it stands, its number, what it looks at and what it does.
-pub(crate) fn describe(rule: &Rule) -> String {
+pub fn describe(rule: &Rule) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut subject = String::new();
     for step in &rule.expressions {

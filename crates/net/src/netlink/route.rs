@@ -174,6 +174,10 @@ pub struct RouteEntry {
     pub on_link: bool,
     /// The gateway cannot be reached, as the kernel knows: its interface is down or without carrier.
     pub is_dead: bool,
+    /// The source address that an unbound socket gets.
+    pub prefsrc: Option<IpAddr>,
+    /// Who made it (`RTPROT_…`): 2 the kernel, 3 at boot, 4 by hand, 9 router advertisements, 16 DHCP, others daemons.
+    pub protocol: u8,
 }
 
 /// All routes of one family but those of the `local` table. Of a multipath route the first hop alone is told.
@@ -182,11 +186,19 @@ pub struct RouteEntry {
 /// What the kernel said to the question.
 pub fn routes(v6: bool) -> io::Result<Vec<RouteEntry>> {
     const LOCAL: u32 = 255;
-    let mut body = [0u8; RTMSG];
-    body[0] = if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
-    let mut found = Netlink::open()?.dump(libc::RTM_GETROUTE, &body, &[], parse_entry)?;
+    let mut found = every_route(v6)?;
     found.retain(|entry| entry.table != LOCAL);
     Ok(found)
+}
+
+/// All routes of one family, those of the `local` table among them.
+///
+/// # Errors
+/// What the kernel said to the question.
+pub fn every_route(v6: bool) -> io::Result<Vec<RouteEntry>> {
+    let mut body = [0u8; RTMSG];
+    body[0] = if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
+    Netlink::open()?.dump(libc::RTM_GETROUTE, &body, &[], parse_entry)
 }
 
 fn parse_entry(body: &[u8]) -> Option<RouteEntry> {
@@ -213,6 +225,8 @@ fn parse_entry(body: &[u8]) -> Option<RouteEntry> {
         kind: RouteKind::from_number(*body.get(7)?),
         on_link: false,
         is_dead: false,
+        prefsrc: None,
+        protocol: *body.get(5)?,
     };
     for (kind, value) in Attributes::after(body, RTMSG) {
         match kind {
@@ -222,6 +236,7 @@ fn parse_entry(body: &[u8]) -> Option<RouteEntry> {
             RTA_VIA => entry.gateway = value.get(2..).and_then(address),
             RTA_PRIORITY => entry.metric = u32_at(value, 0)?,
             RTA_TABLE => entry.table = u32_at(value, 0)?,
+            RTA_PREFSRC => entry.prefsrc = address(value),
             RTA_MULTIPATH => {
                 flags |= u32::from(*value.get(2)?);
                 entry.ifindex = u32_at(value, 4)?;

@@ -288,8 +288,20 @@ fn arguments_that_are_no_text_are_refused() {
 }
 
 #[test]
-fn commands_of_later_versions_are_said_to_be_missing() {
-    assert!(refused("bundle h").contains("not in this version"));
+fn a_bundle_is_of_one_target_and_its_waiting_has_bounds() {
+    assert!(refused("bundle a b").contains("one target at a time"));
+    assert!(refused("bundle --until-failure").contains("probes a target"));
+    assert!(refused("bundle h -i 1").contains("--until-failure"));
+    assert!(refused("bundle h --until-failure -i 1ms").contains("from 10ms"));
+    assert!(refused("bundle h --until-failure -W 0").contains("above 0"));
+    assert!(refused("bundle h --limit 1k").contains("256k"));
+    assert!(refused("bundle -4").contains("name a target"));
+    assert!(refused("bundle 10.0.0.0/24").contains("more than one host"));
+    assert!(refused("bundle diff a").contains("which two bundles"));
+}
+
+#[test]
+fn a_host_that_is_called_like_a_command_stands_behind_two_hyphens() {
     assert_eq!(job("-- bundle").targets[0].label(), "bundle");
     assert_eq!(job("-- latency").targets[0].label(), "latency");
 }

@@ -1,0 +1,213 @@
+//! Reading a bundle that anybody may have made: in memory, bounded, nothing unpacked to disk.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::pack::{hex, MANIFEST, SUMS};
+
+/// The most that is unpacked, bytes: more than the largest bundle that is written.
+pub const MOST_BYTES: u64 = 256 << 20;
+/// Files of one bundle.
+const MOST_FILES: usize = 4_096;
+/// The longest name; longer ones take extensions of the format that a bundle never uses.
+const LONGEST_NAME: usize = 100;
+
+/// Why a file is no bundle that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system could not read it.
+    #[error(transparent)]
+    Io(io::Error),
+    /// Not compressed as a bundle is.
+    #[error("no bundle: it is not a gzip file")]
+    NotCompressed,
+    /// It ends too early, or its checksum is wrong.
+    #[error("damaged or cut short: {0}")]
+    Damaged(String),
+    /// It unpacks to more than any bundle holds.
+    #[error("no bundle: it unpacks to more than {} MiB", MOST_BYTES >> 20)]
+    TooLarge,
+    /// More files than a bundle has.
+    #[error("no bundle: it holds more than {MOST_FILES} files")]
+    TooMany,
+    /// A name that leads out of the archive, or a link, a device, a directory.
+    #[error("no bundle: {0}")]
+    Strange(String),
+    /// Without a manifest it is some other archive.
+    #[error("no bundle: it holds no MANIFEST of rping's")]
+    NoManifest,
+}
+
+/// A bundle that was read.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    files: BTreeMap<String, Vec<u8>>,
+    manifest: Value,
+    /// Files whose hash is not that of the manifest, files without one, and those that the manifest names in vain.
+    pub altered: Vec<String>,
+}
+
+impl Archive {
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    /// What is no bundle, or a damaged one.
+    pub fn read(from: impl Read) -> Result<Archive, ReadError> {
+        // One more byte than allowed, so that what is too large is told from what fits.
+        let mut unpacked = GzDecoder::new(Told::new(from)).take(MOST_BYTES + 1);
+        let files = read_files(&mut unpacked);
+        if unpacked.limit() == 0 {
+            return Err(ReadError::TooLarge);
+        }
+        let files = files?;
+        // What stands behind the archive: the checksum at the end is looked at only when all was read.
+        let rest = io::copy(&mut unpacked, &mut io::sink());
+        if unpacked.limit() == 0 {
+            return Err(ReadError::TooLarge);
+        }
+        rest.map_err(damaged)?;
+        let manifest: Value = files
+            .get(MANIFEST)
+            .and_then(|bytes| serde_json::from_slice(bytes).ok())
+            .filter(|manifest: &Value| manifest["schema"] == "rping.bundle/1")
+            .ok_or(ReadError::NoManifest)?;
+        let altered = altered(&files, &manifest);
+        Ok(Archive {
+            files,
+            manifest,
+            altered,
+        })
+    }
+
+    /// The bytes of a file.
+    pub fn file(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name).map(Vec::as_slice)
+    }
+
+    /// A file as text; what is no UTF-8 is replaced.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.file(name)
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// The names of all files, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
+    /// A text of the manifest, such as `host` or `created_at`.
+    pub fn about(&self, key: &str) -> Option<&str> {
+        self.manifest[key].as_str()
+    }
+
+    /// Whether it was redacted: then its tokens are its own.
+    pub fn is_redacted(&self) -> bool {
+        self.manifest["redacted"] == true
+    }
+}
+
+fn read_files(unpacked: &mut impl Read) -> Result<BTreeMap<String, Vec<u8>>, ReadError> {
+    let mut tar = tar::Archive::new(unpacked);
+    let mut files = BTreeMap::new();
+    // Raw: extensions of the format are entries like others, and refused, so none of them is taken into memory.
+    for entry in tar.entries().map_err(damaged)?.raw(true) {
+        let mut entry = entry.map_err(damaged)?;
+        if files.len() >= MOST_FILES {
+            return Err(ReadError::TooMany);
+        }
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if entry.header().entry_type() != tar::EntryType::Regular {
+            return Err(ReadError::Strange(format!("{name:?} is no plain file")));
+        }
+        let is_safe = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if !is_safe || name.len() > LONGEST_NAME || name.contains('\\') || name.contains('\0') {
+            return Err(ReadError::Strange(format!(
+                "{name:?} is no name of a bundle's file"
+            )));
+        }
+        let announced = entry.size();
+        let mut bytes = Vec::new();
+        // Grows with what comes, not with what is announced.
+        entry.read_to_end(&mut bytes).map_err(damaged)?;
+        if bytes.len() as u64 != announced {
+            return Err(ReadError::Damaged(format!("{name} ends too early")));
+        }
+        if files.insert(name.clone(), bytes).is_some() {
+            return Err(ReadError::Strange(format!("it holds {name:?} twice")));
+        }
+    }
+    Ok(files)
+}
+
+fn damaged(error: io::Error) -> ReadError {
+    // `Told` marks what the system said, so that a bad disk is not called a bad archive.
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<OfTheSystem>())
+    {
+        Some(OfTheSystem(kind)) => ReadError::Io(io::Error::from(*kind)),
+        None if error.kind() == io::ErrorKind::InvalidInput && error.to_string().contains("gzip header") => {
+            ReadError::NotCompressed
+        }
+        None => ReadError::Damaged(error.to_string()),
+    }
+}
+
+/// What the system said, not the unpacker.
+#[derive(Debug)]
+struct OfTheSystem(io::ErrorKind);
+
+impl std::fmt::Display for OfTheSystem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        io::Error::from(self.0).fmt(f)
+    }
+}
+
+impl std::error::Error for OfTheSystem {}
+
+struct Told<R>(R);
+
+impl<R> Told<R> {
+    fn new(from: R) -> Told<R> {
+        Told(from)
+    }
+}
+
+impl<R: Read> Read for Told<R> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.0.read(room).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            kind => io::Error::other(OfTheSystem(kind)),
+        })
+    }
+}
+
+fn altered(files: &BTreeMap<String, Vec<u8>>, manifest: &Value) -> Vec<String> {
+    let mut altered = Vec::new();
+    let mut named = BTreeMap::new();
+    for entry in manifest["files"].as_array().into_iter().flatten() {
+        if let (Some(name), Some(hash)) = (entry["name"].as_str(), entry["sha256"].as_str()) {
+            named.insert(name, hash);
+        }
+    }
+    for (name, bytes) in files {
+        if name == MANIFEST || name == SUMS {
+            continue;
+        }
+        match named.remove(name.as_str()) {
+            Some(hash) if hash == hex(&Sha256::digest(bytes)) => {}
+            Some(_) => altered.push(format!("{name} is not as the manifest says")),
+            None => altered.push(format!("{name} is not in the manifest")),
+        }
+    }
+    altered.extend(named.keys().map(|name| format!("{name} is missing")));
+    altered
+}
+
+#[cfg(test)]
+#[path = "archive_tests.rs"]
+mod tests;

@@ -1,0 +1,241 @@
+//! Redaction: every address, link-layer address and name is replaced by a token of a key that is made for one bundle and
+//! kept nowhere. The same address becomes the same token in every file, in text and in captured packets.
+//!
+//! What stays: loopback, unspecified, broadcast and multicast addresses, prefix lengths, ports, interface names, the names
+//! of programs, figures. Afterwards every file is searched for all that is known to be secret; one in which something was
+//! found is left out with that reason.
+
+mod address;
+mod capture;
+mod words;
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::net::IpAddr;
+
+use address::Keyed;
+use serde_json::Value;
+
+use crate::Content;
+
+/// Names shorter than this are parts of other words too often to be looked for.
+const SHORTEST: usize = 2;
+/// Words that are in every bundle and name nobody.
+const COMMON: [&str; 7] = [
+    "localhost",
+    "localdomain",
+    "local",
+    "ip6-localhost",
+    "ip6-loopback",
+    "root",
+    "linux",
+];
+
+/// Replaces what could name a person, a host or a place.
+pub struct Redactor {
+    keyed: Keyed,
+    /// In lower case.
+    names: BTreeSet<String>,
+    addresses: BTreeSet<IpAddr>,
+    macs: BTreeSet<[u8; 6]>,
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the key.
+        f.debug_struct("Redactor").finish_non_exhaustive()
+    }
+}
+
+impl Redactor {
+    /// One with a key of its own, from the system's random numbers.
+    ///
+    /// # Errors
+    /// Where the system has none to give.
+    pub fn random() -> io::Result<Redactor> {
+        let mut key = [0; 32];
+        std::fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
+        Ok(Redactor::with_key(key))
+    }
+
+    /// One with this key.
+    pub fn with_key(key: [u8; 32]) -> Redactor {
+        Redactor {
+            keyed: Keyed::new(key),
+            names: BTreeSet::new(),
+            addresses: BTreeSet::new(),
+            macs: BTreeSet::new(),
+        }
+    }
+
+    /// Learns a name: of a host, a domain, a user. Each part between its dots is one, too, but for the last.
+    pub fn learn(&mut self, name: &str) {
+        let name = name.trim_matches('.').to_ascii_lowercase();
+        let is_wanted =
+            |name: &str| name.len() >= SHORTEST && !COMMON.contains(&name) && name.parse::<u64>().is_err();
+        if name.parse::<IpAddr>().is_ok() {
+            return;
+        }
+        if let Some((labels, _)) = name.rsplit_once('.') {
+            let labels: Vec<String> = labels.split('.').map(str::to_owned).collect();
+            self.names
+                .extend(labels.into_iter().filter(|label| is_wanted(label)));
+        }
+        if is_wanted(&name) {
+            self.names.insert(name);
+        }
+    }
+
+    /// Learns what this host knows of itself and of others: its name, its users, its files about names, its tables.
+    pub fn learn_host(&mut self) {
+        self.learn(&crate::collect::host_name());
+        let text = |path: &str| {
+            let (bytes, _) = crate::collect::read_bounded(path).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        for line in text("/etc/passwd").lines() {
+            let fields: Vec<&str> = line.split(':').collect();
+            // People, not the system's own accounts.
+            let id = fields.get(2).and_then(|id| id.parse::<u32>().ok()).unwrap_or(0);
+            if (1_000..60_000).contains(&id) {
+                self.learn(fields[0]);
+            }
+        }
+        for variable in ["USER", "LOGNAME", "SUDO_USER"] {
+            if let Ok(user) = std::env::var(variable) {
+                self.learn(&user);
+            }
+        }
+        for line in text("/etc/hosts").lines() {
+            let line = line.split('#').next().unwrap_or_default();
+            line.split_whitespace().skip(1).for_each(|name| self.learn(name));
+        }
+        for line in text("/etc/resolv.conf").lines() {
+            let mut words = line.split_whitespace();
+            if matches!(words.next(), Some("search" | "domain")) {
+                words.for_each(|name| self.learn(name));
+            }
+        }
+        for link in rping_net::iface::interfaces().unwrap_or_default() {
+            self.macs.extend(link.mac);
+            self.addresses
+                .extend(link.addresses.iter().map(|address| address.address));
+            for entry in rping_net::netlink::neighbours(link.index).unwrap_or_default() {
+                self.macs.extend(entry.mac);
+                self.addresses.insert(entry.address);
+            }
+        }
+    }
+
+    /// Learns an address that must not be found afterwards.
+    pub fn learn_address(&mut self, address: IpAddr) {
+        self.addresses.insert(address);
+    }
+
+    /// The token of a name; a domain name keeps its dots.
+    pub fn name(&self, name: &str) -> String {
+        let lower = name.to_ascii_lowercase();
+        if name.is_empty() || COMMON.contains(&lower.as_str()) {
+            return name.to_owned();
+        }
+        let label = |label: &str| match label {
+            "" => String::new(),
+            _ => format!(
+                "n{}",
+                crate::pack::hex(&self.keyed.token("name", label.as_bytes())[..5])
+            ),
+        };
+        lower.split('.').map(label).collect::<Vec<_>>().join(".")
+    }
+
+    /// A text in which names may stand that nobody knows ahead.
+    pub fn words(&self, text: &str) -> String {
+        words::redact(self, text, true)
+    }
+
+    /// A file of a bundle.
+    ///
+    /// # Errors
+    /// In words, where something secret is still in it.
+    pub fn file(&self, content: Content, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let text = || String::from_utf8_lossy(bytes).into_owned();
+        let redacted = match content {
+            Content::Table => words::redact(self, &text(), false).into_bytes(),
+            Content::Words => self.words(&text()).into_bytes(),
+            Content::Json => self.json(&text())?,
+            Content::Lines => {
+                let mut all = Vec::new();
+                for line in text().lines() {
+                    let value: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+                    serde_json::to_writer(&mut all, &self.value(value)).map_err(|error| error.to_string())?;
+                    all.push(b'\n');
+                }
+                all
+            }
+            Content::Capture => capture::redact(self, bytes)?,
+        };
+        match self.leak(content, &redacted) {
+            Some(what) => Err(format!("{what} was still in it after redaction")),
+            None => Ok(redacted),
+        }
+    }
+
+    fn json(&self, text: &str) -> Result<Vec<u8>, String> {
+        let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let mut bytes = serde_json::to_vec_pretty(&self.value(value)).map_err(|error| error.to_string())?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Every string in a document; keys are ours.
+    fn value(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.words(&text)),
+            Value::Array(all) => Value::Array(all.into_iter().map(|value| self.value(value)).collect()),
+            Value::Object(all) => Value::Object(
+                all.into_iter()
+                    .map(|(key, value)| (key, self.value(value)))
+                    .collect(),
+            ),
+            other => other,
+        }
+    }
+
+    /// What kind of secret is still in it.
+    fn leak(&self, content: Content, bytes: &[u8]) -> Option<&'static str> {
+        if content == Content::Capture {
+            return capture::leak(self, bytes);
+        }
+        let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+        let mut words: BTreeSet<&str> = BTreeSet::new();
+        for run in text.split(|letter: char| !words::is_run(letter)) {
+            words.insert(run);
+            words.extend(run.split(['.', ':', '-', '_']));
+            words.insert(run.trim_matches(|letter| ".:-_".contains(letter)));
+        }
+        let has_address = |address: &IpAddr| {
+            let kept = self.keyed.ip(*address) == *address;
+            !kept && words.contains(address.to_string().as_str())
+        };
+        let has_mac = |mac: &[u8; 6]| {
+            let kept = self.keyed.mac(*mac) == *mac;
+            let hex = mac.map(|byte| format!("{byte:02x}"));
+            !kept
+                && [hex.join(":"), hex.join("-"), hex.concat()]
+                    .iter()
+                    .any(|form| text.contains(form.as_str()))
+        };
+        if self.addresses.iter().any(has_address) {
+            Some("an address")
+        } else if self.macs.iter().any(has_mac) {
+            Some("a link-layer address")
+        } else if self.names.iter().any(|name| words.contains(name.as_str())) {
+            Some("a name")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+use super::*;
+use proptest::prelude::*;
+
+fn redactor() -> Redactor {
+    let mut redactor = Redactor::with_key([3; 32]);
+    redactor.learn("fileserver.corp.example");
+    redactor.learn("alice");
+    redactor.learn_address("10.77.0.2".parse().unwrap());
+    redactor.macs.insert([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+    redactor
+}
+
+#[test]
+fn addresses_names_and_macs_are_replaced_wherever_they_stand_and_alike() {
+    let redactor = redactor();
+    let text = "10.77.0.2: (10.77.0.2:445) [fe80::5054:ff:fe12:3456]:22 fe80::1%eth0, 10.77.0.2-10.77.0.9; \
+                52:54:00:12:34:56 52-54-00-12-34-56 10.77.0.0/24 fileserver:445 FILESERVER /home/alice/x \
+                mail.example.org 2.0.77.10.in-addr.arpa.";
+    let said = redactor.words(text);
+    for gone in [
+        "10.77.0",
+        "5054",
+        "52:54",
+        "52-54",
+        "fileserver",
+        "FILESERVER",
+        "alice",
+        "mail",
+        "example",
+        "77",
+    ] {
+        assert!(!said.contains(gone), "{gone} in {said}");
+    }
+    let of = |text: &str| redactor.words(text);
+    let token = of("10.77.0.2");
+    assert_eq!(said.matches(token.as_str()).count(), 3, "{token} in {said}");
+    assert!(
+        said.contains("%eth0") && said.contains("]:22") && said.contains(":445"),
+        "{said}"
+    );
+    assert!(of("10.77.0.0/24").ends_with(".0/24"), "{}", of("10.77.0.0/24"));
+    assert_eq!(of("fileserver"), of("FileServer"));
+    assert!(of("fileserver.corp.example").starts_with(&of("fileserver")));
+}
+
+#[test]
+fn what_names_nobody_stays() {
+    let redactor = redactor();
+    for text in [
+        "127.0.0.1:53 ::1 0.0.0.0 255.255.255.255 ff02::1 localhost",
+        "net.ipv4.tcp_rmem = 4096 131072 6291456",
+        "verdict.txt diagnosis.json resolv.conf 6.1.0-13-amd64 1.203 ms 3.5.",
+        "eth0 up mtu 1500 index 2: carrier",
+        "12:34:56.789 SIOCETHTOOL",
+    ] {
+        assert_eq!(redactor.words(text), text);
+    }
+}
+
+#[test]
+fn a_file_in_which_a_secret_is_left_is_no_file() {
+    let redactor = redactor();
+    let leaked = redactor.leak(Content::Table, b"x 525400123456 y");
+    assert_eq!(leaked, Some("a link-layer address"));
+    assert_eq!(
+        redactor.leak(Content::Table, b"to 10.77.0.2/32"),
+        Some("an address")
+    );
+    assert_eq!(redactor.leak(Content::Table, b"of Alice's"), Some("a name"));
+    assert_eq!(redactor.leak(Content::Table, b"10.77.0.22 malice"), None);
+}
+
+#[test]
+fn json_keeps_its_keys_and_its_form() {
+    let redactor = redactor();
+    let bytes = redactor
+        .file(
+            Content::Json,
+            br#"{"target":"fileserver:445","from":["10.77.0.2"],"n":5}"#,
+        )
+        .unwrap();
+    let value: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(value["n"], 5);
+    assert!(value["target"].as_str().unwrap().ends_with(":445"));
+    assert_eq!(value["from"][0], redactor.words("10.77.0.2"));
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_redaction_panic_and_no_address_survives_it(
+        before in "[ -~]{0,40}", after in "[ -~]{0,40}", a: u32,
+    ) {
+        let redactor = redactor();
+        let _ = redactor.words(&before);
+        let address = std::net::Ipv4Addr::from(0x0a00_0000 | a & 0x00ff_ffff);
+        let said = redactor.words(&format!("{before} {address} {after}"));
+        let is_there = said.split_whitespace().any(|word| word == address.to_string());
+        prop_assert!(!is_there, "{} in {}", address, said);
+    }
+}

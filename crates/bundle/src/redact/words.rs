@@ -1,0 +1,180 @@
+//! Finding addresses and names in text.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::Redactor;
+
+/// Ends of names that are files, settings or versions and no domain: what is ours and the kernel's.
+const NO_DOMAINS: [&str; 22] = [
+    "txt", "json", "ndjson", "conf", "pcapng", "gz", "tar", "c", "h", "rs", "so", "d", "pcap", "restore",
+    "local", "arpa", "service", "target", "socket", "x86_64", "aarch64", "md",
+];
+/// Beginnings of names that are settings.
+const SETTINGS: [&str; 3] = ["net.ipv4.", "net.ipv6.", "net.core."];
+
+/// What an address or a name is made of.
+pub(super) fn is_run(letter: char) -> bool {
+    letter.is_alphanumeric() || ".:-_".contains(letter)
+}
+
+/// Replaces addresses and known names; with `domains` also what looks like a domain name.
+pub(super) fn redact(redactor: &Redactor, text: &str, domains: bool) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 4);
+    let mut rest = text;
+    while let Some(from) = rest.find(is_run) {
+        out.push_str(&rest[..from]);
+        rest = &rest[from..];
+        let to = rest.find(|letter| !is_run(letter)).unwrap_or(rest.len());
+        let (run, behind) = rest.split_at(to);
+        out.push_str(&word(redactor, run, prefix(behind), domains));
+        rest = behind;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The prefix length that stands behind an address: `/24`.
+fn prefix(behind: &str) -> Option<u8> {
+    let digits = behind.strip_prefix('/')?;
+    let end = digits
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(digits.len());
+    digits[..end].parse().ok()
+}
+
+fn word(redactor: &Redactor, run: &str, prefix: Option<u8>, domains: bool) -> String {
+    if let Some(known) = whole(redactor, run, prefix, domains) {
+        return known;
+    }
+    // Punctuation that belongs to the sentence, not to the address.
+    let is_edge = |letter: char| ".:-_".contains(letter);
+    let inner = run.trim_matches(is_edge);
+    if inner.len() < run.len() && !inner.is_empty() {
+        let at = run.len() - run.trim_start_matches(is_edge).len();
+        // An IPv6 address may begin or end with two colons, and a sentence may go on with a third.
+        for (from, to) in [
+            (at, run.len().min(at + inner.len() + 2)),
+            (at.saturating_sub(2), at + inner.len()),
+        ] {
+            if let Some(known) = run.get(from..to).and_then(|part| address(redactor, part, prefix)) {
+                return format!("{}{known}{}", &run[..from], &run[to..]);
+            }
+        }
+        let (head, tail) = (&run[..at], &run[at + inner.len()..]);
+        return format!("{head}{}{tail}", word(redactor, inner, prefix, domains));
+    }
+    apart(redactor, run, &[':', '-', '_', '.'], prefix, domains)
+}
+
+/// Words with a sign between them: a port behind a name, a range, a name made of others.
+fn apart(redactor: &Redactor, run: &str, signs: &[char], prefix: Option<u8>, domains: bool) -> String {
+    let Some((&sign, signs)) = signs.split_first() else {
+        return run.to_owned();
+    };
+    let last = run.matches(sign).count();
+    let parts = run.split(sign).enumerate().map(|(place, part)| {
+        // The prefix length stands behind the last.
+        let prefix = prefix.filter(|_| place == last);
+        let known = (last > 0)
+            .then(|| whole(redactor, part, prefix, domains))
+            .flatten();
+        known.unwrap_or_else(|| apart(redactor, part, signs, prefix, domains))
+    });
+    parts.collect::<Vec<_>>().join(sign.encode_utf8(&mut [0; 4]))
+}
+
+/// The run as a whole: an address, a known name, a domain name, an opaque value.
+fn whole(redactor: &Redactor, run: &str, prefix: Option<u8>, domains: bool) -> Option<String> {
+    if let Some(known) = address(redactor, run, prefix) {
+        return Some(known);
+    }
+    let lower = run.to_ascii_lowercase();
+    if redactor.names.contains(&lower) {
+        return Some(redactor.name(run));
+    }
+    if domains && is_domain(&lower) {
+        return Some(redactor.name(run));
+    }
+    // Bytes that nobody here has read: they may hold an address.
+    let digits = lower.strip_prefix("0x").filter(|digits| digits.len() > 8);
+    if digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        let token = redactor.keyed.token("bytes", lower.as_bytes());
+        return Some(format!("0x{}", crate::pack::hex(&token[..8])));
+    }
+    None
+}
+
+fn address(redactor: &Redactor, run: &str, prefix: Option<u8>) -> Option<String> {
+    if let Ok(ip) = run.parse::<IpAddr>() {
+        let mapped = match prefix {
+            Some(prefix) => redactor.keyed.network(ip, prefix),
+            None => redactor.keyed.ip(ip),
+        };
+        return Some(mapped.to_string());
+    }
+    if let Some(mac) = mac(run) {
+        let sign = if run.contains('-') { "-" } else { ":" };
+        return Some(
+            redactor
+                .keyed
+                .mac(mac)
+                .map(|byte| format!("{byte:02x}"))
+                .join(sign),
+        );
+    }
+    // With a port, or with another address.
+    if let Some((ip, port)) = run.rsplit_once(':') {
+        if let (Ok(ip), Ok(port)) = (ip.parse::<Ipv4Addr>(), port.parse::<u16>()) {
+            return Some(format!("{}:{port}", redactor.keyed.four(ip)));
+        }
+    }
+    let (from, to) = run.split_once('-')?;
+    let ends = (from.parse::<IpAddr>(), to.parse::<IpAddr>());
+    match ends {
+        (Ok(from), Ok(to)) => Some(format!("{}-{}", redactor.keyed.ip(from), redactor.keyed.ip(to))),
+        _ => None,
+    }
+}
+
+fn mac(run: &str) -> Option<[u8; 6]> {
+    if run.len() != 17 || run.parse::<Ipv6Addr>().is_ok() {
+        return None;
+    }
+    let mut bytes = [0; 6];
+    let mut parts = run.split([':', '-']);
+    for byte in &mut bytes {
+        *byte = parts
+            .next()
+            .filter(|part| part.len() == 2)
+            .and_then(|part| u8::from_str_radix(part, 16).ok())?;
+    }
+    parts.next().is_none().then_some(bytes)
+}
+
+/// Labels with dots between them, the last of letters: `mail.example.org`, and what ends in `.arpa`.
+fn is_domain(lower: &str) -> bool {
+    let lower = lower.strip_suffix('.').unwrap_or(lower);
+    if SETTINGS.iter().any(|setting| lower.starts_with(setting)) {
+        return false;
+    }
+    if lower.ends_with(".in-addr.arpa") || lower.ends_with(".ip6.arpa") {
+        return true;
+    }
+    let Some((labels, last)) = lower.rsplit_once('.') else {
+        return false;
+    };
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label
+                .chars()
+                .all(|letter| letter.is_alphanumeric() || letter == '-' || letter == '_')
+    };
+    let is_last = last.len() >= 2
+        && !last
+            .chars()
+            .any(|letter| letter.is_ascii_digit() || letter == '_');
+    let is_file = NO_DOMAINS.contains(&last) && last != "local" && last != "arpa";
+    // A version or a figure with its unit is no name.
+    let has_name = labels.chars().any(char::is_alphabetic);
+    (is_last || last.starts_with("xn--")) && !is_file && has_name && labels.split('.').all(is_label)
+}
