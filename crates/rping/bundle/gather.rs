@@ -33,15 +33,17 @@ pub(crate) struct Gathered {
     pub(crate) failure: Option<String>,
     /// A signal ended it early.
     pub(crate) interrupted: bool,
+    /// There is a target, and a signal came before its diagnosis was finished.
+    pub(crate) inconclusive: bool,
     /// The addresses of the target.
     pub(crate) addresses: Vec<IpAddr>,
 }
 
 impl Gathered {
-    /// 0 no fault was found, 1 one was named or a probe failed.
+    /// 0 no fault was found, 1 one was named, a probe failed, or it is not known.
     pub(crate) fn exit_code(&self) -> u8 {
         let found = self.diagnosis.as_ref().map_or(0, Diagnosis::exit_code);
-        found.max(u8::from(self.failure.is_some()))
+        found.max(u8::from(self.failure.is_some() || self.inconclusive))
     }
 }
 
@@ -60,6 +62,7 @@ pub(super) fn gather(
         diagnosis: None,
         failure: None,
         interrupted: false,
+        inconclusive: false,
         addresses: Vec::new(),
     };
     let mut diagnoses = true;
@@ -272,6 +275,7 @@ fn diagnose(
                 Wish::Stop => "a signal came before the diagnosis was finished",
                 _ => "the diagnosis ended unexpectedly",
             };
+            gathered.inconclusive = true;
             bundle.note(why);
             bundle.unread("diagnosis.json", "rping diagnose", why, "");
         }

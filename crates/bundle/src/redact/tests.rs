@@ -49,7 +49,7 @@ fn what_names_nobody_stays() {
     for text in [
         "127.0.0.1:53 ::1 0.0.0.0 255.255.255.255 ff02::1 localhost",
         "net.ipv4.tcp_rmem = 4096 131072 6291456",
-        "verdict.txt diagnosis.json resolv.conf 6.1.0-13-amd64 1.203 ms 3.5.",
+        "sysctl.txt: verdict.txt diagnosis.json resolv.conf, 6.1.0-13-amd64 1.203 ms 3.5.",
         "eth0 up mtu 1500 index 2: carrier",
         "12:34:56.789 SIOCETHTOOL",
     ] {

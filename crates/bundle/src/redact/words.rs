@@ -169,10 +169,7 @@ fn is_domain(lower: &str) -> bool {
                 .chars()
                 .all(|letter| letter.is_alphanumeric() || letter == '-' || letter == '_')
     };
-    let is_last = last.len() >= 2
-        && !last
-            .chars()
-            .any(|letter| letter.is_ascii_digit() || letter == '_');
+    let is_last = last.len() >= 2 && last.chars().all(char::is_alphabetic);
     let is_file = NO_DOMAINS.contains(&last) && last != "local" && last != "arpa";
     // A version or a figure with its unit is no name.
     let has_name = labels.chars().any(char::is_alphabetic);
