@@ -11,6 +11,9 @@ use crate::pack::{hex, MANIFEST, SUMS};
 
 /// The most that is unpacked, bytes: more than the largest bundle that is written.
 pub const MOST_BYTES: u64 = 256 << 20;
+/// The longest file that is looked into, bytes: tables are some kilobytes, and what is understood takes several times the
+/// room of what is read.
+pub const LONGEST: usize = 4 << 20;
 /// Files of one bundle.
 const MOST_FILES: usize = 4_096;
 /// The longest name; longer ones take extensions of the format that a bundle never uses.
@@ -72,6 +75,7 @@ impl Archive {
         rest.map_err(damaged)?;
         let manifest: Value = files
             .get(MANIFEST)
+            .filter(|bytes| bytes.len() <= LONGEST)
             .and_then(|bytes| serde_json::from_slice(bytes).ok())
             .filter(|manifest: &Value| manifest["schema"] == "rping.bundle/1")
             .ok_or(ReadError::NoManifest)?;
@@ -88,9 +92,10 @@ impl Archive {
         self.files.get(name).map(Vec::as_slice)
     }
 
-    /// A file as text; what is no UTF-8 is replaced.
+    /// A file as text; what is no UTF-8 is replaced. `None` for one longer than [`LONGEST`].
     pub fn text(&self, name: &str) -> Option<String> {
         self.file(name)
+            .filter(|bytes| bytes.len() <= LONGEST)
             .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::archive::LONGEST;
 use crate::counters::{self, Counters};
 use crate::Archive;
 
@@ -143,7 +144,9 @@ fn notes(a: &Archive, b: &Archive) -> Vec<String> {
         .map(|(file, _)| *file)
         .chain(SETTINGS.iter().map(|(file, ..)| *file));
     for file in listed {
+        let is_long = |archive: &Archive| archive.file(file).is_some_and(|bytes| bytes.len() > LONGEST);
         match (a.file(file), b.file(file)) {
+            _ if is_long(a) || is_long(b) => notes.push(format!("{file} is too long to be compared")),
             (Some(_), None) => notes.push(format!("B holds no {file}: what it would show is not compared")),
             (None, Some(_)) => notes.push(format!("A holds no {file}: what it would show is not compared")),
             _ => {}
@@ -154,7 +157,7 @@ fn notes(a: &Archive, b: &Archive) -> Vec<String> {
 
 fn verdict(a: &Archive, b: &Archive, changes: &mut Vec<Change>) {
     let of = |archive: &Archive| -> Option<(String, Vec<(String, String)>)> {
-        let document: Value = serde_json::from_slice(archive.file("diagnosis.json")?).ok()?;
+        let document: Value = serde_json::from_str(&archive.text("diagnosis.json")?).ok()?;
         let verdict = &document["verdict"];
         let layer = verdict["layer"].as_str().unwrap_or("no fault found");
         let summary = verdict["summary"].as_str().unwrap_or_default();
@@ -246,7 +249,6 @@ fn list(a: &Archive, b: &Archive, file: &str, what: &str, changes: &mut Vec<Chan
             .collect()
     };
     let (before, after) = (lines(&before), lines(&after));
-    let mut removed: Vec<&String> = before.difference(&after).collect();
     let key = |line: &str| -> Option<String> {
         let mut words = line.split(' ');
         let first = words.next()?.to_owned();
@@ -256,12 +258,15 @@ fn list(a: &Archive, b: &Archive, file: &str, what: &str, changes: &mut Vec<Chan
             _ => None,
         }
     };
+    let mut removed: BTreeSet<&String> = before.difference(&after).collect();
+    let named: BTreeMap<String, &String> = removed
+        .iter()
+        .filter_map(|line| Some((key(line)?, *line)))
+        .collect();
     for line in after.difference(&before) {
         let name = key(line);
-        let same = name
-            .as_ref()
-            .and_then(|name| removed.iter().position(|old| key(old).as_ref() == Some(name)));
-        let old = same.map(|at| removed.remove(at).clone());
+        let same = name.as_ref().and_then(|name| named.get(name).copied());
+        let old = same.filter(|old| removed.remove(old)).cloned();
         push(changes, what, file, name, old, Some(line.clone()));
     }
     for line in removed {

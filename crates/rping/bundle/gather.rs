@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rping_bundle::{collect, counters, Bundle, Content};
-use rping_diagnose::{Diagnosis, Host as Whom, Question};
+use rping_diagnose::{Diagnosis, Host as Whom, Question, Stop, Walk};
 use rping_engine::Wish;
 use rping_evidence::capture::{Carries, Recorder, Selection, Settings};
 use rping_evidence::sockets;
@@ -22,6 +22,8 @@ use crate::targets::{Resolver, SystemResolver, PATIENCE};
 
 /// How often a signal is looked for while something else is waited for.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a diagnosis may take to say what it knows after a signal.
+const ENDING: Duration = Duration::from_secs(2);
 /// The most that one capture takes.
 const CAPTURE: u64 = 32 << 20;
 
@@ -124,9 +126,11 @@ fn add_counters(bundle: &mut Bundle, name: &str, read: &counters::Counters) {
     );
 }
 
-/// Does `work` on a thread of its own; `None` where a signal came first, or where it died.
+/// Does `work` on a thread of its own; `None` where a signal came first, or where it died. With a `stop` a signal ends the
+/// work, which then still says what it knows.
 fn unless_interrupted<T: Send + 'static>(
     signals: &Signals,
+    stop: Option<&Stop>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (done, outcome) = channel();
@@ -141,7 +145,10 @@ fn unless_interrupted<T: Send + 'static>(
         match outcome.recv_timeout(LOOK) {
             Ok(outcome) => return Some(outcome),
             Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) if signals.wish() == Wish::Stop => return None,
+            Err(RecvTimeoutError::Timeout) if signals.wish() == Wish::Stop => {
+                stop?.now();
+                return outcome.recv_timeout(ENDING).ok();
+            }
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
@@ -153,7 +160,7 @@ fn addresses(question: &Question, signals: &Signals) -> Vec<SocketAddr> {
         Whom::Address(address) => vec![*address],
         Whom::Name(name) => {
             let name = name.clone();
-            let answer = unless_interrupted(signals, move || {
+            let answer = unless_interrupted(signals, None, move || {
                 SystemResolver::default()
                     .resolve(std::slice::from_ref(&name), PATIENCE)
                     .pop()
@@ -243,8 +250,9 @@ fn diagnose(
         started,
         started_unix_ns: Clock.wall_nanos(started),
     };
-    let asked = question.clone();
-    let diagnosis = unless_interrupted(signals, move || rping_diagnose::diagnose(&asked));
+    let walk = Walk::begin(question);
+    let stop = walk.stop();
+    let diagnosis = unless_interrupted(signals, Some(&stop), move || walk.end());
     let took = Clock.now().since(started);
     if let Some(capture) = capture {
         capture.finish(bundle);

@@ -2,6 +2,7 @@
 //! bundles can be compared line by line.
 
 mod host;
+mod restore;
 mod tables;
 
 use std::io::{self, Read};
@@ -50,6 +51,7 @@ pub fn state(bundle: &mut Bundle) {
     tables::addresses(bundle);
     tables::routes(bundle);
     tables::rules(bundle);
+    restore::restore(bundle);
     tables::neighbours(bundle);
     tables::drivers(bundle);
     tables::firewall(bundle);

@@ -10,7 +10,7 @@ mod capture;
 mod words;
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io;
 use std::net::IpAddr;
 
 use address::Keyed;
@@ -54,7 +54,7 @@ impl Redactor {
     /// Where the system has none to give.
     pub fn random() -> io::Result<Redactor> {
         let mut key = [0; 32];
-        std::fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
         Ok(Redactor::with_key(key))
     }
 
