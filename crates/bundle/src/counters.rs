@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use crate::collect::read_bounded;
 
 /// The files, as the calling thread's network namespace shows them; and how each is read.
-const FILES: [(&str, fn(&str, &mut Counters)); 9] = [
+const FILES: [(&str, Reader); 9] = [
     ("/proc/thread-self/net/snmp", pairs),
     ("/proc/thread-self/net/netstat", pairs),
     ("/proc/thread-self/net/snmp6", names),
@@ -18,6 +18,9 @@ const FILES: [(&str, fn(&str, &mut Counters)); 9] = [
     ("/proc/thread-self/net/stat/nf_conntrack", conntrack),
     ("/proc/sys/net/netfilter/nf_conntrack_count", conntrack_count),
 ];
+
+/// Reads one file's text.
+type Reader = fn(&str, &mut Counters);
 
 /// What is behind the counters, for the manifest.
 pub const SOURCE: &str =
