@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::cli::ColorWord;
-use super::diagnose::{DiagnoseArgs, DiagnoseRequest, DocumentWord};
+use super::diagnose::{self, DiagnoseRequest};
+use super::flags::{DocumentArgs, FamilyArgs};
 use super::output::Color;
 use super::{help, request, value, Usage};
 use crate::job::Stop;
@@ -20,12 +20,8 @@ pub(crate) struct BundleArgs {
     /// Name or address, with a TCP port or without: diagnosed, and its packets captured [default: the state of this host alone]
     #[arg(value_name = "HOST[:PORT]")]
     host: Vec<String>,
-    /// IPv4 only [default: the resolver's order]
-    #[arg(short = '4', conflicts_with = "six", help_heading = "Target")]
-    four: bool,
-    /// IPv6 only
-    #[arg(short = '6', help_heading = "Target")]
-    six: bool,
+    #[command(flatten, next_help_heading = "Target")]
+    family: FamilyArgs,
 
     /// Probe the target (TCP connect with a port, ICMP echo without one), keep the last packets and counters, and collect when a probe is lost, rejected or not sent
     #[arg(long, help_heading = "When")]
@@ -58,31 +54,11 @@ pub(crate) struct BundleArgs {
     #[arg(long, value_name = "BYTES", value_parser = value::size, allow_hyphen_values = true, help_heading = "Bundle")]
     limit: Option<usize>,
 
-    /// Format on standard output: text or json [default: text]
-    #[arg(
-        short = 'o',
-        long,
-        value_name = "FORMAT",
-        value_enum,
-        hide_possible_values = true,
-        help_heading = "Output"
-    )]
-    output: Option<DocumentWord>,
-    /// The same as -o json
-    #[arg(long, conflicts_with = "output", help_heading = "Output")]
-    json: bool,
+    #[command(flatten, next_help_heading = "Output")]
+    document: DocumentArgs,
     /// The bundle's name alone
     #[arg(short = 'q', long, help_heading = "Output")]
     quiet: bool,
-    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never [default: auto]
-    #[arg(
-        long,
-        value_name = "WHEN",
-        value_enum,
-        hide_possible_values = true,
-        help_heading = "Output"
-    )]
-    color: Option<ColorWord>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -100,21 +76,8 @@ struct DiffArgs {
     /// Another, of the same host at another time, or of another host
     #[arg(value_name = "B")]
     b: Option<PathBuf>,
-    /// Format on standard output: text or json [default: text]
-    #[arg(
-        short = 'o',
-        long,
-        value_name = "FORMAT",
-        value_enum,
-        hide_possible_values = true
-    )]
-    output: Option<DocumentWord>,
-    /// The same as -o json
-    #[arg(long, conflicts_with = "output")]
-    json: bool,
-    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never [default: auto]
-    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true)]
-    color: Option<ColorWord>,
+    #[command(flatten)]
+    document: DocumentArgs,
 }
 
 /// Probing until something fails.
@@ -182,22 +145,20 @@ pub(super) fn parse(args: BundleArgs) -> Result<BundleRequest, Usage> {
     }
     let target = match args.host.as_slice() {
         [] => None,
-        [_] => Some(super::diagnose::parse(&DiagnoseArgs {
-            host: args.host.clone(),
-            four: args.four,
-            six: args.six,
-            output: None,
+        [host] => Some(DiagnoseRequest {
+            target: diagnose::one(host)?,
+            family: args.family.family(),
             json: false,
             quiet: false,
-            color: None,
-        })?),
+            color: Color::default(),
+        }),
         _ => {
             return Err(Usage::new(
                 "one target at a time: a bundle holds this host's own counters, which another would move",
             ))
         }
     };
-    if target.is_none() && (args.four || args.six) {
+    if target.is_none() && args.family.family().is_some() {
         return Err(Usage::new(
             "-4 and -6 choose among a target's addresses: name a target",
         ));
@@ -237,9 +198,9 @@ pub(super) fn parse(args: BundleArgs) -> Result<BundleRequest, Usage> {
         redact: args.redact,
         save: args.save,
         limit,
-        json: args.json || args.output == Some(DocumentWord::Json),
+        json: args.document.is_json(),
         quiet: args.quiet,
-        color: args.color.map(Color::from).unwrap_or_default(),
+        color: args.document.color(),
     }))
 }
 
@@ -252,7 +213,7 @@ fn diff(args: DiffArgs) -> Result<BundleRequest, Usage> {
     Ok(BundleRequest::Diff {
         a,
         b,
-        json: args.json || args.output == Some(DocumentWord::Json),
-        color: args.color.map(Color::from).unwrap_or_default(),
+        json: args.document.is_json(),
+        color: args.document.color(),
     })
 }

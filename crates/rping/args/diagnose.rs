@@ -46,6 +46,18 @@ pub(super) fn parse(args: &DiagnoseArgs) -> Result<DiagnoseRequest, Usage> {
             _ => "one target at a time: each diagnosis looks at this host's own counters, which another would move",
         }));
     };
+    let target = one(host)?;
+    Ok(DiagnoseRequest {
+        target,
+        family: args.family.family(),
+        json: args.document.is_json(),
+        quiet: args.quiet,
+        color: args.document.color(),
+    })
+}
+
+/// A target that is one host and one port at most.
+pub(super) fn one(host: &str) -> Result<Spec, Usage> {
     let target = Spec::parse(host).map_err(Usage::new)?;
     if matches!(target.host(), Host::Span { .. }) {
         return Err(Usage::new(format_args!(
@@ -61,13 +73,7 @@ pub(super) fn parse(args: &DiagnoseArgs) -> Result<DiagnoseRequest, Usage> {
             shown(host)
         )));
     }
-    Ok(DiagnoseRequest {
-        target,
-        family: args.family.family(),
-        json: args.document.is_json(),
-        quiet: args.quiet,
-        color: args.document.color(),
-    })
+    Ok(target)
 }
 
 impl DiagnoseRequest {
