@@ -50,7 +50,22 @@ pub fn who_has(
         Some(libc::EPERM) => Error::NoPermission { source: error },
         _ => Error::Net(error),
     })?;
-    let question = frame::question(place.mac, place.source, target).ok_or(Error::Group { target })?;
+    let Some(question) = frame::question(place.mac, place.source, target) else {
+        return Err(Error::Group { target });
+    };
+    let claims = ask(&mut socket, &question, place.mac, target, questions, spacing);
+    socket.close_beside();
+    Ok(claims)
+}
+
+fn ask(
+    socket: &mut PacketSocket,
+    question: &frame::Frame,
+    own: [u8; 6],
+    target: IpAddr,
+    questions: u32,
+    spacing: Duration,
+) -> Vec<Claim> {
     let mut waiter = Waiter::new(Pacing::Eco);
     let mut claims: Vec<Claim> = Vec::new();
     for asked in 1..=questions {
@@ -64,7 +79,7 @@ pub fn who_has(
             while socket.receive().unwrap_or(0) > 0 {
                 let now = Clock.now();
                 for frame in socket.frames() {
-                    match frame::heard(frame.bytes, place.mac) {
+                    match frame::heard(frame.bytes, own) {
                         Heard::Answer(who, mac) if who == target => note(&mut claims, mac, now.since(at)),
                         _ => {}
                     }
@@ -78,7 +93,7 @@ pub fn who_has(
             break;
         }
     }
-    Ok(claims)
+    claims
 }
 
 fn note(claims: &mut Vec<Claim>, mac: [u8; 6], after: Duration) {

@@ -413,6 +413,15 @@ impl PacketSocket {
         Ok(got)
     }
 
+    /// Closes it on a thread of its own. The kernel keeps whoever closes a packet socket until every processor has come by a
+    /// quiet moment (`synchronize_net`): milliseconds on an idle machine, seconds and more on a busy one, which what was heard
+    /// need not wait for.
+    pub fn close_beside(self) {
+        let close = std::thread::Builder::new().name("rping-close".into());
+        // Without a thread it is closed here.
+        let _ = close.spawn(move || drop(self));
+    }
+
     /// How many frames the kernel dropped so far because the receive buffer was full.
     pub fn drops(&self) -> u64 {
         /// `struct tpacket_stats`; reading it sets it back to zero.

@@ -35,14 +35,20 @@ pub(crate) fn answers(place: &Place, router: [u8; 6], target: IpAddr) -> bool {
         return false;
     };
     let frame = request(place.mac, router, source.octets(), to.octets());
+    let answered = is_answered(&mut socket, &frame, to.octets());
+    socket.close_beside();
+    answered
+}
+
+fn is_answered(socket: &mut PacketSocket, frame: &[u8], by: [u8; 4]) -> bool {
     let mut waiter = Waiter::new(Pacing::Eco);
     for _ in 0..2 {
         let until = Clock.now().plus(PATIENCE);
-        let _ = socket.send(&[&frame]);
+        let _ = socket.send(&[frame]);
         loop {
             let woken = waiter.wait(&[socket.as_fd()], until);
             while socket.receive().unwrap_or(0) > 0 {
-                if socket.frames().any(|frame| is_reply(frame.bytes, to.octets())) {
+                if socket.frames().any(|frame| is_reply(frame.bytes, by)) {
                     return true;
                 }
             }
