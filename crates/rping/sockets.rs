@@ -1,17 +1,22 @@
 //! `rping sockets`: from what was typed to the exit code.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use rping_engine::Timestamp;
 use rping_evidence::sockets::{self, Filter, Listing};
-use rping_net::Clock;
+use rping_net::{Clock, Pacing, Waiter, Waker, Woken};
 
 use crate::args::output::Format;
 use crate::args::{SocketsRequest, Usage};
 use crate::cli::complain;
 use crate::render::{self, sockets as show};
 use crate::report::Epoch;
+use crate::signals::end_by;
 use crate::targets::{self, Host, LocalNet, Ports, Resolver, SystemResolver};
+
+/// Two looks that are closer together say nothing: what waits for a moment is not stuck.
+const ENOUGH: Duration = Duration::from_millis(500);
 
 /// Looks and shows what it saw. Exit code 0; 1 where a host or port was named and has no socket, or where `--stuck`
 /// found one.
@@ -27,7 +32,7 @@ pub(crate) fn run(request: &SocketsRequest) -> u8 {
     };
     let (listing, found) = match observe(request, &filter) {
         Ok(seen) => seen,
-        Err(error) => return complain(&format!("asking the kernel for its sockets: {error}")),
+        Err(why) => return complain(&why),
     };
     let written = write(request, &listing, &epoch, found);
     let code = match request.stuck {
@@ -44,23 +49,39 @@ pub(crate) fn run(request: &SocketsRequest) -> u8 {
 }
 
 /// What is to be shown, and how many sockets the filter held.
-fn observe(request: &SocketsRequest, filter: &Filter) -> io::Result<(Listing, usize)> {
+fn observe(request: &SocketsRequest, filter: &Filter) -> Result<(Listing, usize), String> {
+    let asked = |error: io::Error| format!("asking the kernel for its sockets: {error}");
     let Some(over) = request.stuck else {
-        let listing = sockets::list(filter)?;
+        let listing = sockets::list(filter).map_err(asked)?;
         let found = listing.entries.len();
         return Ok((listing, found));
     };
     let began = Clock.now();
-    let first = sockets::look(filter)?;
-    rping_net::wait::sleep(over);
-    let second = sockets::look(filter)?;
+    let first = sockets::look(filter).map_err(asked)?;
+    let is_whole = wait(over).map_err(|error| format!("cannot listen for signals: {error}"))?;
+    if !is_whole && Clock.now().since(began) < ENOUGH.min(over) {
+        return Err(
+            "interrupted before it could be told what moves and what does not: let it wait".to_owned(),
+        );
+    }
+    let second = sockets::look(filter).map_err(asked)?;
     let found = second.len();
     let between = Timestamp::since(Clock.now(), began);
     // What is said is the whole time, in milliseconds: more digits would claim more than the looks are exact to.
-    let between = std::time::Duration::from_millis(u64::try_from(between.as_millis()).unwrap_or(u64::MAX));
+    let between = Duration::from_millis(u64::try_from(between.as_millis()).unwrap_or(u64::MAX));
     let mut listing = sockets::compare(&first, second, between);
     listing.entries.retain(|entry| entry.finding.is_some());
     Ok((listing, found))
+}
+
+/// Waits for so long; `false` when a signal ended it before.
+fn wait(over: Duration) -> io::Result<bool> {
+    let waker = Waker::new().map_err(io::Error::other)?;
+    let called = waker.clone();
+    end_by(move || called.wake())?;
+    let until = Clock.now().plus(over);
+    let mut waiter = Waiter::new(Pacing::Eco).with_waker(waker);
+    Ok(waiter.wait(&[], until) == Woken::Due)
 }
 
 fn filter(request: &SocketsRequest, resolver: &dyn Resolver, local: &LocalNet) -> Result<Filter, Usage> {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use rping_lab::{pause, require_root, wait_until, FullListener, Lab, Namespace, Pair};
+use rping_lab::{pause, require_root, wait_until, Background, FullListener, Lab, Namespace, Pair};
 use serde_json::Value;
 
 use crate::support::{rping, validated};
@@ -181,5 +181,34 @@ fn other_peoples_processes_are_said_not_to_be_visible() {
     assert!(
         out.lines().nth(1).is_some_and(|line| line.ends_with(" ?")),
         "{out}"
+    );
+}
+
+#[test]
+fn an_interrupted_look_for_stuck_sockets_says_what_it_saw_until_then() {
+    if !require_root("an_interrupted_look_for_stuck_sockets_says_what_it_saw_until_then") {
+        return;
+    }
+    let bench = connected();
+    fill(&bench.client);
+    let mut command = bench.pair.server.command(env!("CARGO_BIN_EXE_rping"));
+    command.args(["sockets", "--stuck", ":445", "--over", "1h", "-o", "json"]);
+    let mut child = Background::spawn(command);
+    let caught = format!("/proc/{}/status", child.id());
+    wait_until("it catches signals", Duration::from_secs(30), || {
+        let status = std::fs::read_to_string(&caught).unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.unwrap_or(0) & 1 << 1 != 0
+    });
+    pause(Duration::from_secs(1));
+    bench.pair.server.exec(&["kill", "-INT", &child.id().to_string()]);
+    let status = child.finish(Duration::from_secs(30));
+    assert_eq!(status.code(), Some(1), "{}", child.log());
+    let document = validated(&child.log());
+    assert_eq!(document["sockets"][0]["finding"]["holdup"], "local_application");
+    assert!(
+        document["over_ns"].as_u64() < Some(3_600_000_000_000),
+        "{document:#}"
     );
 }

@@ -39,7 +39,10 @@ impl Place {
 
     /// Removes the fault. What is returned must stay alive.
     pub(super) fn repair(&mut self) -> Keep {
-        self.repair.take().map(|repair| repair()).unwrap_or_default()
+        let keep = self.repair.take().map(|repair| repair()).unwrap_or_default();
+        // What this host gave up on while the fault was there is no fault of what is there now.
+        self.from.forget_neighbours();
+        keep
     }
 }
 

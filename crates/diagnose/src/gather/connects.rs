@@ -164,6 +164,12 @@ impl Connects {
         }
     }
 
+    /// The local port that number `place` was given.
+    pub(crate) fn local_port(&self, place: usize) -> Option<u16> {
+        let connection = self.flights.get(place)?.connection.as_ref()?;
+        connection.local_address().map(|local| local.port())
+    }
+
     /// Takes the connection of number `place` out.
     pub(crate) fn take(&mut self, place: usize) -> Option<Connection> {
         self.flights.get_mut(place)?.connection.take()

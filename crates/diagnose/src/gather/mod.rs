@@ -19,6 +19,7 @@ pub(crate) mod wire;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rping_engine::Timestamp;
@@ -185,7 +186,17 @@ struct Signals {
     connected: Latch<bool>,
     /// The echo requests were settled, and whether one was answered.
     echoed: Latch<bool>,
+    /// The local ports of the connects to the subject.
+    local: Mutex<Vec<u16>>,
     stop_wire: AtomicBool,
+}
+
+impl Signals {
+    /// This connect is one of those that are judged by what the wire shows of them.
+    fn is_ours(&self, port: Option<u16>) {
+        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        local.extend(port);
+    }
 }
 
 /// Everything that sends packets to the subject.
@@ -211,13 +222,23 @@ fn talk(facts: &mut Facts, board: &Board) {
         let wire = wire.map(|armed| {
             armed.map(|socket| scope.spawn(|| wire::listen(socket, subject, &signals.stop_wire)))
         });
-        let neighbour = scope.spawn(move || timed(|| way::ask_neighbours(way, subject.ip(), ours, rights)));
+        let neighbour = scope.spawn(move || {
+            let (asked, took) = timed(|| way::ask_neighbours(way, subject.ip(), ours, rights));
+            board.note(|shown| {
+                if let Some(way) = &mut shown.way {
+                    way.asked = asked.clone();
+                }
+                shown.took.neighbour = took;
+            });
+            (asked, took)
+        });
         let echo = scope.spawn(move || {
             let echo = timed(|| echo(subject, until));
             let answered = echo.0.iter().find_map(Hit::answered);
             board.note(|shown| (shown.echo, shown.took.host) = echo.clone());
             signals.echoed.set(answered.is_some());
             let mtu = timed(|| mtu::gather(subject, answered.map(|hit| hit.2), &signals.connected, until));
+            board.note(|shown| (shown.mtu, shown.took.mtu) = mtu.clone());
             (echo, mtu)
         });
         let others = facts.name.elsewhere.clone();
@@ -226,10 +247,12 @@ fn talk(facts: &mut Facts, board: &Board) {
             signals.connected.wait(began.plus(SUSPICIOUS));
             // Routers and hosts ration their ICMP messages: the first ones belong to those who decide.
             signals.echoed.wait(Clock.now().plus(Duration::from_millis(300)));
-            timed(|| match way.is_routed() {
+            let path = timed(|| match way.is_routed() {
                 true => path::gather(subject, Clock.now().plus(Duration::from_millis(2_400))),
                 false => path::PathFacts::default(),
-            })
+            });
+            board.note(|shown| (shown.path, shown.took.path) = path.clone());
+            path
         });
         let (survey, connection) = connect(subject, &addresses, began, until, signals, &mut facts.others);
         facts.took.port = Clock.now().since(began);
@@ -251,6 +274,7 @@ fn talk(facts: &mut Facts, board: &Board) {
         if let Some(connection) = connection {
             let app = timed(|| app::gather(connection, subject.port(), &facts.name.name));
             (facts.app, facts.took.app) = app;
+            board.note(|shown| (shown.app, shown.took.app) = (facts.app.clone(), facts.took.app));
         }
         // A thread that panicked leaves its facts unknown.
         if let Ok(((echo, echo_took), (mtu, mtu_took))) = echo.join() {
@@ -267,7 +291,10 @@ fn talk(facts: &mut Facts, board: &Board) {
         facts.works_elsewhere = elsewhere.join().unwrap_or_default();
         signals.stop_wire.store(true, Ordering::Release);
         facts.wire = match wire {
-            Some(Ok(thread)) => thread.join().unwrap_or_default(),
+            Some(Ok(thread)) => thread
+                .join()
+                .map(|seen| seen.of(&signals.local.lock().unwrap_or_else(PoisonError::into_inner)))
+                .unwrap_or_default(),
             Some(Err(why)) => not_armed(why),
             None => not_armed("nothing to listen on: no Ethernet interface is on the way".to_owned()),
         };
@@ -329,6 +356,7 @@ fn connect(
     }
     let mut connects = Connects::start(aims.iter().map(|&to| Aim { to, ttl: None }).collect());
     let place = aims.iter().position(|to| *to == subject).unwrap_or(0);
+    signals.is_ours(connects.local_port(place));
     let settled = |connects: &Connects| !matches!(connects.tried(place), Tried::Silent { .. });
     let suspicious = began.plus(SUSPICIOUS);
     // Until the subject is settled; a moment more for the others.
@@ -343,7 +371,7 @@ fn connect(
             let is_there = echoed() == Some(true);
             let short = Clock.now().plus(Duration::from_millis(700)).min(until);
             match is_there {
-                true => again = open_now(subject, short),
+                true => again = open_now(subject, short, signals),
                 false => *others = usual(subject, short),
             }
         }
@@ -377,11 +405,12 @@ fn connect(
 
 /// Another connect to a host that answers echo requests and whose port was refused: a router that was just asked about a host
 /// that had been away says "unreachable" once more, and a service that starts says "closed" once more.
-fn open_now(subject: SocketAddr, until: Timestamp) -> Option<(Tried, Connection)> {
+fn open_now(subject: SocketAddr, until: Timestamp, signals: &Signals) -> Option<(Tried, Connection)> {
     let mut connects = Connects::start(vec![Aim {
         to: subject,
         ttl: None,
     }]);
+    signals.is_ours(connects.local_port(0));
     while !connects.is_settled() && connects.wait(until) == Woken::Ready {}
     let tried = connects.tried(0);
     let connection = connects.take(0).filter(|_| tried.is_open());

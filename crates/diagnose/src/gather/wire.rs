@@ -1,5 +1,6 @@
 //! What a packet socket sees of one TCP flow on its way out and in: the kernel's word for "sent" is not the wire's.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,8 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 /// How often the thread looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
+/// Local ports that are kept apart.
+const PORTS: usize = 4096;
 
 /// What was seen.
 #[derive(Clone, Debug, Default)]
@@ -52,27 +55,72 @@ pub(crate) fn arm(ifindex: u32, v6: bool) -> Result<PacketSocket, String> {
     .map_err(|error| error.to_string())
 }
 
-/// Listens until `stop` is set.
-pub(crate) fn listen(mut socket: PacketSocket, target: SocketAddr, stop: &AtomicBool) -> WireFacts {
-    let mut facts = WireFacts::default();
+/// What was seen of each of this host's ports that spoke to the target's, other programs' among them.
+pub(crate) struct Seen {
+    ports: HashMap<u16, WireFacts>,
+    missed: u64,
+}
+
+impl Seen {
+    fn note(&mut self, frame: &[u8], target: SocketAddr) {
+        let Some(segment) = segment(frame) else { return };
+        let local = match (segment.to == target, segment.from == target) {
+            (true, _) => segment.from.port(),
+            (_, true) => segment.to.port(),
+            _ => return,
+        };
+        // The ports that are asked for come first: nobody else knows them before they are used.
+        if self.ports.len() >= PORTS && !self.ports.contains_key(&local) {
+            return;
+        }
+        note(self.ports.entry(local).or_default(), &segment, target);
+    }
+
+    /// What was seen of these local ports alone.
+    pub(crate) fn of(&self, local: &[u16]) -> WireFacts {
+        let mut all = WireFacts {
+            missed: self.missed,
+            ..WireFacts::default()
+        };
+        for seen in local.iter().filter_map(|port| self.ports.get(port)) {
+            all.syn_out = all.syn_out.saturating_add(seen.syn_out);
+            all.syn_ack_in = all.syn_ack_in.saturating_add(seen.syn_ack_in);
+            all.reset_in = all.reset_in.saturating_add(seen.reset_in);
+            all.syn_ack_ttl = all.syn_ack_ttl.or(seen.syn_ack_ttl);
+            all.reset_ttl = all.reset_ttl.or(seen.reset_ttl);
+        }
+        all
+    }
+}
+
+/// Listens until `stop` is set, and then to what was already there, for a moment: a flood does not keep it.
+pub(crate) fn listen(mut socket: PacketSocket, target: SocketAddr, stop: &AtomicBool) -> Seen {
+    let mut seen = Seen {
+        ports: HashMap::new(),
+        missed: 0,
+    };
     let mut waiter = Waiter::new(Pacing::Eco);
     loop {
         let ends = stop.load(Ordering::Acquire);
-        waiter.wait(&[socket.as_fd()], Clock.now().plus(LOOK));
+        let until = Clock.now().plus(LOOK);
+        waiter.wait(&[socket.as_fd()], until);
         while socket.receive().unwrap_or(0) > 0 {
             for frame in socket.frames() {
-                note(&mut facts, frame.bytes, target);
+                seen.note(frame.bytes, target);
+            }
+            if Clock.now() >= until {
+                break;
             }
         }
         if ends {
-            facts.missed = socket.drops();
-            return facts;
+            seen.missed = socket.drops();
+            socket.close_beside();
+            return seen;
         }
     }
 }
 
-fn note(facts: &mut WireFacts, frame: &[u8], target: SocketAddr) {
-    let Some(segment) = segment(frame) else { return };
+fn note(facts: &mut WireFacts, segment: &Segment, target: SocketAddr) {
     let is = |wanted: u8| segment.flags & (SYN | RST | ACK) == wanted;
     if segment.to == target && is(SYN) {
         facts.syn_out = facts.syn_out.saturating_add(1);
@@ -124,11 +172,11 @@ fn segment(frame: &[u8]) -> Option<Segment> {
 
 /// For the fuzzer.
 pub(crate) fn read_all(bytes: &[u8]) {
-    note(
-        &mut WireFacts::default(),
-        bytes,
-        SocketAddr::from(([10, 0, 0, 1], 445)),
-    );
+    let mut seen = Seen {
+        ports: HashMap::new(),
+        missed: 0,
+    };
+    seen.note(bytes, SocketAddr::from(([10, 0, 0, 1], 445)));
 }
 
 #[cfg(test)]
@@ -148,19 +196,25 @@ mod tests {
     }
 
     #[test]
-    fn syns_out_and_answers_in_are_told_apart_and_other_flows_left_out() {
+    fn syns_out_and_answers_in_are_told_apart_and_other_programs_flows_left_out() {
         let target = SocketAddr::from(([10, 0, 0, 2], 445));
         let (us, them) = ([10, 0, 0, 1], [10, 0, 0, 2]);
-        let mut facts = WireFacts::default();
+        let mut seen = Seen {
+            ports: HashMap::new(),
+            missed: 0,
+        };
         for bytes in [
             frame(us, them, (40_000, 445), SYN),
             frame(us, them, (40_000, 446), SYN),
             frame(them, us, (445, 40_000), SYN | ACK),
             frame(them, us, (445, 40_000), RST | ACK),
             frame(us, them, (40_000, 445), ACK),
+            frame(us, them, (41_000, 445), SYN),
+            frame(them, us, (445, 41_000), SYN | ACK),
         ] {
-            note(&mut facts, &bytes, target);
+            seen.note(&bytes, target);
         }
+        let facts = seen.of(&[40_000]);
         assert_eq!((facts.syn_out, facts.syn_ack_in, facts.reset_in), (1, 1, 1));
         assert_eq!((facts.syn_ack_ttl, facts.reset_ttl), (Some(61), Some(61)));
     }

@@ -7,6 +7,7 @@
 mod judge;
 mod owners;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -122,13 +123,16 @@ fn listing(first: &[Socket], mut now: Vec<Socket>, over: Option<Duration>) -> Li
         )
     });
     let owners = Owners::read();
+    // A server may have a hundred thousand of them: each is found at once.
+    let first: HashMap<_, _> = first
+        .iter()
+        .map(|before| ((before.cookie, before.protocol), before))
+        .collect();
     let mut unseen = false;
     let entries = now
         .into_iter()
         .map(|socket| {
-            let before = first
-                .iter()
-                .find(|before| before.cookie == socket.cookie && before.protocol == socket.protocol);
+            let before = first.get(&(socket.cookie, socket.protocol));
             let finding = match over {
                 Some(over) => before.and_then(|before| judge::twice(before, &socket, over)),
                 None => judge::once(&socket),
