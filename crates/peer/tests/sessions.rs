@@ -366,11 +366,11 @@ fn no_two_listeners_of_two_servers_keep_each_other_busy() {
         for _ in 0..100 {
             rping_net::wait::sleep(Duration::from_millis(200));
             let before = std::mem::replace(&mut answered, count());
-            if before == answered || answered > 1000 {
+            if before == answered || answered > 100_000 {
                 break;
             }
         }
-        assert!(answered <= 600, "{here} and {there}: {answered}");
+        assert!(answered <= 40_000, "{here} and {there}: {answered}");
     }
 }
 
