@@ -159,6 +159,7 @@ fn a_bundle_of_a_refused_port_holds_the_verdict_first_and_the_evidence_for_it() 
         ("rules.txt", "IPv4 32766 from all lookup main"),
         ("neighbours.txt", "c0 10.77.0.2 mac "),
         ("firewall.txt", "9999"),
+        ("firewall-before.txt", "9999"),
         ("driver.txt", "c0 driver veth"),
         ("offload.txt", "c0 tx-checksum"),
         ("ports.txt", "range "),

@@ -6,6 +6,7 @@ use std::sync::mpsc::{channel, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rping_bundle::collect::KernelLog;
 use rping_bundle::{collect, counters, Bundle, Content};
 use rping_diagnose::{Diagnosis, Host as Whom, Question, Stop, Walk};
 use rping_engine::Wish;
@@ -59,6 +60,7 @@ pub(super) fn gather(
     question: Option<&Question>,
     signals: &Signals,
     waker: &Waker,
+    log: KernelLog,
 ) -> Result<Gathered, String> {
     let mut gathered = Gathered {
         diagnosis: None,
@@ -95,9 +97,12 @@ pub(super) fn gather(
     collect::state(bundle);
     look_at_sockets(bundle);
     if let Some(question) = question.filter(|_| diagnoses) {
+        collect::moving(bundle, "-before");
         progress.step("diagnosing, up to 10 s");
         diagnose(bundle, question, &addresses, signals, &mut gathered);
     }
+    collect::moving(bundle, "");
+    log.read(bundle);
     let after = counters::read();
     add_counters(bundle, "counters-after.txt", &after);
     bundle.add(
@@ -384,6 +389,7 @@ fn verdict(bundle: &Bundle, gathered: &Gathered, question: Option<&Question>) ->
     }
     if let Some(failure) = &gathered.failure {
         text.push_str(&format!("Failed probe: {}\n", render::escape::line(failure)));
+        text.push_str("The verdict is of after that: what came and went again is in ring.pcapng and the files beside it.\n");
     }
     text.push('\n');
     if let Some(question) = question {

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use rping_bundle::collect::KernelLog;
 use rping_bundle::redact::Redactor;
 use rping_bundle::{collect, diff, About, Archive, Bundle, ReadError};
 use rping_net::caps::{drop_all_but, Cap};
@@ -94,6 +95,8 @@ fn make(request: &Make) -> u8 {
         Ok(fresh) => fresh,
         Err(error) => return complain(&unwritable(&error)),
     };
+    // Its right goes with the others.
+    let log = KernelLog::open();
     // Sockets are opened all along: packet and raw ones need the first, the filter's rules the second.
     if let Err(error) = drop_all_but(&[Cap::NetRaw, Cap::NetAdmin]) {
         return complain(&format!("cannot give up privileges: {error}"));
@@ -116,7 +119,7 @@ fn make(request: &Make) -> u8 {
         limit: request.limit,
     });
     bundle.note("begun; every capability but CAP_NET_RAW and CAP_NET_ADMIN was given up");
-    let gathered = match gather::gather(&mut bundle, request, question.as_ref(), &signals, &waker) {
+    let gathered = match gather::gather(&mut bundle, request, question.as_ref(), &signals, &waker, log) {
         Ok(gathered) => gathered,
         Err(why) => return complain(&escape::line(&why)),
     };

@@ -2,6 +2,7 @@
 //! bundles can be compared line by line.
 
 mod host;
+mod log;
 mod restore;
 mod tables;
 
@@ -9,6 +10,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use host::{host_name, ports};
+pub use log::KernelLog;
 
 use crate::{Bundle, Content};
 
@@ -52,13 +54,19 @@ pub fn state(bundle: &mut Bundle) {
     tables::routes(bundle);
     tables::rules(bundle);
     restore::restore(bundle);
-    tables::neighbours(bundle);
     tables::drivers(bundle);
-    tables::firewall(bundle);
+    tables::legacy(bundle);
     names(bundle);
     sysctls(bundle);
     host::time(bundle);
     bundle.note("the state of this host was read");
+}
+
+/// What probes move: the neighbours that were asked, and what the packet filter's rules have counted. To be read before
+/// probes and after them; `suffix` tells the two apart in the files' names.
+pub fn moving(bundle: &mut Bundle, suffix: &str) {
+    tables::neighbours(bundle, &format!("neighbours{suffix}.txt"));
+    tables::firewall(bundle, &format!("firewall{suffix}.txt"));
 }
 
 /// The files that decide how names become addresses.
@@ -162,6 +170,7 @@ mod tests {
             ..About::default()
         });
         state(&mut bundle);
+        moving(&mut bundle, "");
         for name in [
             "machine.txt",
             "links.txt",

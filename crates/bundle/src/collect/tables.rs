@@ -218,9 +218,9 @@ fn rule(rule: &PolicyRule, v6: bool) -> String {
     line
 }
 
-pub(super) fn neighbours(bundle: &mut Bundle) {
+pub(super) fn neighbours(bundle: &mut Bundle, name: &str) {
     let mut lines = Vec::new();
-    for link in all(bundle, "neighbours.txt") {
+    for link in all(bundle, name) {
         match entries(link.index) {
             Ok(found) => lines.extend(found.iter().map(|entry| {
                 let address = entry.mac.map_or_else(|| "-".to_owned(), mac);
@@ -240,7 +240,7 @@ pub(super) fn neighbours(bundle: &mut Bundle) {
     lines.sort();
     add_lines(
         bundle,
-        "neighbours.txt",
+        name,
         "rtnetlink RTM_GETNEIGH (as `ip neighbour` shows it)",
         lines,
     );
@@ -310,7 +310,7 @@ pub(super) fn drivers(bundle: &mut Bundle) {
     );
 }
 
-pub(super) fn firewall(bundle: &mut Bundle) {
+pub(super) fn firewall(bundle: &mut Bundle, name: &str) {
     const SOURCE: &str = "netlink nf_tables NFT_MSG_GETCHAIN, GETRULE (as `nft -a list ruleset` shows it)";
     match ruleset() {
         Ok(rules) => {
@@ -349,18 +349,22 @@ pub(super) fn firewall(bundle: &mut Bundle) {
                     set.elements.len()
                 ));
             }
-            add_lines(bundle, "firewall.txt", SOURCE, lines);
+            add_lines(bundle, name, SOURCE, lines);
         }
         Err(error) => {
             let denied = error.kind() == io::ErrorKind::PermissionDenied;
             bundle.unread(
-                "firewall.txt",
+                name,
                 SOURCE,
                 &plain(&error),
                 if denied { "CAP_NET_ADMIN or root" } else { "" },
             );
         }
     }
+}
+
+/// Tables of the older iptables, by name: their rules are not read.
+pub(super) fn legacy(bundle: &mut Bundle) {
     let mut lines = Vec::new();
     for kind in ["ip", "ip6", "arp"] {
         let path = format!("/proc/thread-self/net/{kind}_tables_names");

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rping_evidence::capture::{LinkType, ReadError, Reader, Way, Writer};
 
-use super::Redactor;
+use super::{words, Redactor};
 
 /// A Linux cooked header, version 2.
 const HEAD: usize = 20;
@@ -32,6 +32,7 @@ pub(super) fn redact(redactor: &Redactor, bytes: &[u8]) -> Result<Vec<u8>, Strin
         while declared < reader.interfaces().len() {
             let interface = &reader.interfaces()[declared];
             let name = interface.name.clone().unwrap_or_default();
+            let name = words::redact(redactor, &name, false);
             writer
                 .interface(&name, interface.link)
                 .map_err(|error| error.to_string())?;

@@ -15,7 +15,7 @@ fn addresses_names_and_macs_are_replaced_wherever_they_stand_and_alike() {
     let redactor = redactor();
     let text = "10.77.0.2: (10.77.0.2:445) [fe80::5054:ff:fe12:3456]:22 fe80::1%eth0, 10.77.0.2-10.77.0.9; \
                 52:54:00:12:34:56 52-54-00-12-34-56 10.77.0.0/24 fileserver:445 FILESERVER /home/alice/x \
-                mail.example.org 2.0.77.10.in-addr.arpa.";
+                mail.example.org 2.0.77.10.in-addr.arpa. MAC=52:54:00:12:34:56:52:54:00:12:34:57:08:00 SRC=10.77.0.2";
     let said = redactor.words(text);
     for gone in [
         "10.77.0",
@@ -33,7 +33,7 @@ fn addresses_names_and_macs_are_replaced_wherever_they_stand_and_alike() {
     }
     let of = |text: &str| redactor.words(text);
     let token = of("10.77.0.2");
-    assert_eq!(said.matches(token.as_str()).count(), 3, "{token} in {said}");
+    assert_eq!(said.matches(token.as_str()).count(), 4, "{token} in {said}");
     assert!(
         said.contains("%eth0") && said.contains("]:22") && said.contains(":445"),
         "{said}"

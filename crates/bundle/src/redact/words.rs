@@ -112,6 +112,9 @@ fn address(redactor: &Redactor, run: &str, prefix: Option<u8>) -> Option<String>
         };
         return Some(mapped.to_string());
     }
+    if let Some(header) = ethernet(redactor, run) {
+        return Some(header);
+    }
     if let Some(mac) = mac(run) {
         let sign = if run.contains('-') { "-" } else { ":" };
         return Some(
@@ -134,6 +137,22 @@ fn address(redactor: &Redactor, run: &str, prefix: Option<u8>) -> Option<String>
         (Ok(from), Ok(to)) => Some(format!("{}-{}", redactor.keyed.ip(from), redactor.keyed.ip(to))),
         _ => None,
     }
+}
+
+/// A whole Ethernet header, as the packet filter logs it: both link-layer addresses and the type, byte by byte.
+fn ethernet(redactor: &Redactor, run: &str) -> Option<String> {
+    let (to, rest) = run.get(..17).zip(run.get(17..))?;
+    let (from, kind) = rest
+        .strip_prefix(':')
+        .and_then(|rest| rest.get(..17).zip(rest.get(17..)))?;
+    let shown = |mac: [u8; 6]| {
+        redactor
+            .keyed
+            .mac(mac)
+            .map(|byte| format!("{byte:02x}"))
+            .join(":")
+    };
+    Some(format!("{}:{}{kind}", shown(mac(to)?), shown(mac(from)?)))
 }
 
 fn mac(run: &str) -> Option<[u8; 6]> {
