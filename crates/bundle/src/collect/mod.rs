@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub use host::{host_name, ports};
 pub use log::KernelLog;
 
+use rping_net::caps::{self, Cap};
+
 use crate::{Bundle, Content};
 
 /// The longest file that is read.
@@ -66,7 +68,10 @@ pub fn state(bundle: &mut Bundle) {
 /// probes and after them; `suffix` tells the two apart in the files' names.
 pub fn moving(bundle: &mut Bundle, suffix: &str) {
     tables::neighbours(bundle, &format!("neighbours{suffix}.txt"));
-    tables::firewall(bundle, &format!("firewall{suffix}.txt"));
+    // That the rules cannot be read is said once, at the end.
+    if suffix.is_empty() || caps::holds(Cap::NetAdmin).unwrap_or(false) {
+        tables::firewall(bundle, &format!("firewall{suffix}.txt"));
+    }
 }
 
 /// The files that decide how names become addresses.
