@@ -104,7 +104,7 @@ impl Delta {
     }
 }
 
-fn from_due(sample: &Sample, rtt: u64) -> u64 {
+pub(crate) fn from_due(sample: &Sample, rtt: u64) -> u64 {
     sample.left.nanos_since(sample.due).saturating_add(rtt)
 }
 

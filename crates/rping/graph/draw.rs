@@ -10,6 +10,7 @@ use rping_engine::Pace;
 
 use super::model::{Model, Series};
 use crate::render::escape;
+use crate::render::loss_with_syns;
 use crate::render::units::{self, Percent, Time};
 
 /// The colours of targets, in turn; those of what went wrong are not among them.
@@ -274,24 +275,27 @@ fn table(frame: &mut Frame<'_>, model: &Model, area: Rect, rows: u16) {
 /// One for each of [`COLUMNS`].
 fn figures(series: &Series) -> [Cell<'static>; 10] {
     let time = |ns: Option<u64>| Cell::from(units::time(ns).to_string());
-    let quantile = |q| time(series.histogram.quantile(q));
-    let loss = series.loss_ratio();
+    let (counts, stats) = (&series.counts, &series.stats);
+    let quantile = |q| time(stats.rtt_quantile(q));
+    let whole = |ns: f64| ns.round() as u64;
+    let loss = loss_with_syns(counts);
     let mut lost = Cell::from(loss.map_or("n/a".to_owned(), |ratio| Percent(ratio).to_string()));
     if loss.is_some_and(|ratio| ratio > 0.0) {
         lost = lost.style(Style::new().fg(LOST));
     }
-    let refused = series.rejected + series.not_sent;
+    let refused = counts.rejected + counts.not_sent;
+    let rtt = stats.rtt();
     [
-        Cell::from(series.sent().to_string()),
+        Cell::from(counts.sent().to_string()),
         lost,
         Cell::from(refused.to_string()),
         time(series.last_ns),
-        time(series.rtt.min()),
-        time(series.rtt.mean().map(|mean| mean.round() as u64)),
+        time(rtt.min()),
+        time(rtt.mean().map(whole)),
         quantile(0.5),
         quantile(0.99),
-        time(series.rtt.max()),
-        time(series.jitter_ns()),
+        time(rtt.max()),
+        time(stats.jitter_rfc3550().map(whole)),
     ]
 }
 

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 
 use super::Told;
 
@@ -24,7 +24,7 @@ pub(super) enum Key {
 }
 
 /// Tells what is typed from now on. The thread waits in a read when the program ends, and ends with it.
-pub(super) fn listen(tell: Sender<Told>) -> io::Result<()> {
+pub(super) fn listen(tell: SyncSender<Told>) -> io::Result<()> {
     // Standard input may be a list of targets.
     let mut terminal: Box<dyn Read + Send> = match File::open("/dev/tty") {
         Ok(terminal) => Box::new(terminal),
@@ -41,6 +41,7 @@ pub(super) fn listen(tell: Sender<Told>) -> io::Result<()> {
                 Err(_) => return,
             };
             for key in read(typed) {
+                // Waits for room where the picture is busy: that holds nobody else up.
                 if tell.send(Told::Key(key)).is_err() {
                     return;
                 }

@@ -8,9 +8,10 @@ mod draw;
 mod keys;
 mod model;
 
+use std::collections::VecDeque;
 use std::io::{self, Stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Once};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -81,10 +82,14 @@ fn take() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
     Terminal::new(CrosstermBackend::new(io::stdout()))
 }
 
+/// Batches that wait for the drawing thread, and records that wait to be one: what a terminal that stands still may cost.
+const WAITING: usize = 4;
+const BATCH: usize = 1 << 16;
+
 /// What the drawing thread is told.
 enum Told {
     /// What happened.
-    Records(Vec<Record>),
+    Records(VecDeque<Record>),
     /// What was typed.
     Key(Key),
     /// The run is over.
@@ -99,8 +104,9 @@ pub(crate) struct Graph {
     /// Shows the summary when the picture is gone.
     after: Box<dyn Render + Send>,
     signals: Signals,
-    batch: Vec<Record>,
-    picture: Option<(Sender<Told>, Drawing)>,
+    /// What the picture has not taken yet, the oldest first.
+    batch: VecDeque<Record>,
+    picture: Option<(SyncSender<Told>, Drawing)>,
     job: Arc<Job>,
 }
 
@@ -110,7 +116,7 @@ impl Graph {
         Graph {
             after,
             signals,
-            batch: Vec::new(),
+            batch: VecDeque::new(),
             picture: None,
             job,
         }
@@ -131,7 +137,7 @@ impl Graph {
 impl Render for Graph {
     fn begin(&mut self, _: &Job, epoch: &Epoch) -> io::Result<()> {
         let terminal = take().inspect_err(|_| restore())?;
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(WAITING);
         keys::listen(sender.clone()).inspect_err(|_| restore())?;
         let view = View {
             model: Model::new(Arc::clone(&self.job), *epoch),
@@ -151,7 +157,12 @@ impl Render for Graph {
     }
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
-        self.batch.push(*record);
+        // A terminal that stands still must cost neither memory nor time: the oldest of what it does not take goes, from the
+        // picture alone.
+        if self.batch.len() >= BATCH {
+            self.batch.pop_front();
+        }
+        self.batch.push_back(*record);
         Ok(())
     }
 
@@ -167,8 +178,12 @@ impl Render for Graph {
             return self.after.flush();
         };
         if !self.batch.is_empty() {
-            // Nobody takes them any more when the picture failed: it says why when it is joined.
-            let _ = tell.send(Told::Records(std::mem::take(&mut self.batch)));
+            match tell.try_send(Told::Records(std::mem::take(&mut self.batch))) {
+                // It is busy: what comes next goes with them.
+                Err(TrySendError::Full(Told::Records(batch))) => self.batch = batch,
+                // Nobody takes them any more when the picture failed: it says why when it is joined.
+                Ok(()) | Err(_) => {}
+            }
         }
         match picture.is_finished() {
             true => self.close(),

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rping_engine::{Aside, Outcome, Record, Sample, Timestamp};
-use rping_stats::{Histogram, Moments};
+use rping_engine::time::nanos;
+use rping_engine::{Aside, Counts, Outcome, Record, Sample, Timestamp};
+use rping_stats::Recorder;
 
 use crate::job::Job;
 use crate::report::Epoch;
+use crate::series::from_due;
 
 /// How long a stretch the picture shows, seconds.
 pub(super) const WINDOWS: [u64; 6] = [10, 30, 60, 300, 900, 3600];
@@ -97,22 +99,15 @@ impl Ring {
     }
 }
 
-/// One target's figures since the last reset, warm-up probes left out.
+/// One target's figures since the last reset, warm-up probes left out: counted as the run's own are.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     fine: Ring,
     coarse: Ring,
-    pub(super) histogram: Histogram,
-    pub(super) rtt: Moments,
-    pub(super) received: u64,
-    pub(super) rejected: u64,
-    pub(super) lost: u64,
-    pub(super) not_sent: u64,
-    pub(super) late: u64,
+    pub(super) stats: Recorder,
+    pub(super) counts: Counts,
     /// The last round trip, nanoseconds.
     pub(super) last_ns: Option<u64>,
-    /// RFC 3550, section 6.4.1: the mean deviation of successive round trips, nanoseconds.
-    jitter_ns: Option<f64>,
 }
 
 impl Series {
@@ -120,30 +115,10 @@ impl Series {
         Series {
             fine: Ring::new(FINE_NS, FINE_CELLS),
             coarse: Ring::new(COARSE_NS, COARSE_CELLS),
-            histogram: Histogram::new(),
-            rtt: Moments::new(),
-            received: 0,
-            rejected: 0,
-            lost: 0,
-            not_sent: 0,
-            late: 0,
+            stats: Recorder::full(),
+            counts: Counts::default(),
             last_ns: None,
-            jitter_ns: None,
         }
-    }
-
-    pub(super) fn sent(&self) -> u64 {
-        self.received + self.rejected + self.lost
-    }
-
-    /// `(sent − received) / sent`, as `ping` counts it.
-    pub(super) fn loss_ratio(&self) -> Option<f64> {
-        let sent = self.sent();
-        (sent > 0).then(|| (sent - self.received) as f64 / sent as f64)
-    }
-
-    pub(super) fn jitter_ns(&self) -> Option<u64> {
-        self.jitter_ns.map(|jitter| jitter.round() as u64)
     }
 
     fn settled(&mut self, sample: &Sample, since_start_ns: u64) {
@@ -153,22 +128,24 @@ impl Series {
             }
         }
         match &sample.outcome {
-            Outcome::Reply { rtt, .. } => {
-                self.received += 1;
-                if let Some(rtt) = rtt {
-                    let ns = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX);
-                    self.histogram.record(ns);
-                    self.rtt.record(ns);
-                    if let Some(last) = self.last_ns.replace(ns) {
-                        let off = ns.abs_diff(last) as f64;
-                        let jitter = self.jitter_ns.unwrap_or(0.0);
-                        self.jitter_ns = Some(jitter + (off - jitter) / 16.0);
-                    }
+            Outcome::Reply {
+                rtt, syn_retransmits, ..
+            } => {
+                self.counts.received += 1;
+                if *syn_retransmits > 0 {
+                    self.counts.syn_lost += u64::from(*syn_retransmits);
                 }
+                let rtt = rtt.map(nanos);
+                self.stats
+                    .reply(sample.seq.0, rtt, from_due(sample, rtt.unwrap_or(0)));
+                self.last_ns = rtt.or(self.last_ns);
             }
-            Outcome::Rejected { .. } => self.rejected += 1,
-            Outcome::Lost => self.lost += 1,
-            Outcome::NotSent(_) => self.not_sent += 1,
+            Outcome::Rejected { .. } => self.counts.rejected += 1,
+            Outcome::Lost => {
+                self.counts.lost += 1;
+                self.stats.lost(sample.seq.0, sample.left.as_nanos());
+            }
+            Outcome::NotSent(_) => self.counts.not_sent += 1,
         }
     }
 }
@@ -227,7 +204,7 @@ impl Model {
                 ..
             } => {
                 if let Some(series) = self.series.get_mut(target.index()) {
-                    series.late += 1;
+                    series.counts.late += 1;
                 }
             }
             _ => {}
@@ -366,8 +343,9 @@ mod tests {
         );
         assert_eq!((cells[1].1.lost, cells[1].1.mean_ns()), (1, None));
         let series = &model.series[0];
-        assert_eq!((series.sent(), series.received, series.lost), (3, 2, 1));
-        assert_eq!(series.loss_ratio(), Some(1.0 / 3.0));
+        let counts = &series.counts;
+        assert_eq!((counts.sent(), counts.received, counts.lost), (3, 2, 1));
+        assert_eq!(counts.loss_ratio(), Some(1.0 / 3.0));
     }
 
     #[test]
@@ -400,7 +378,10 @@ mod tests {
         model.reset(at(500));
         model.record(&settled(1, 400, Outcome::Lost));
         model.record(&settled(1, 600, reply(2)));
-        assert_eq!((model.series[1].received, model.series[1].lost), (1, 0));
+        assert_eq!(
+            (model.series[1].counts.received, model.series[1].counts.lost),
+            (1, 0)
+        );
     }
 
     #[test]
