@@ -9,6 +9,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 pub(crate) mod throughput;
+mod ways;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -190,6 +191,13 @@ pub(crate) fn html(runs: &[Run<'_>]) -> String {
         &pictures::distribution(&drawn),
     );
     page.push_str("</div>\n");
+    section(
+        &mut page,
+        "Each way",
+        "What a STAMP reflector's own time stamps and numbers tell of the way there and the way back; a line is the median of \
+         each stretch.",
+        &ways::all(runs),
+    );
     section(
         &mut page,
         "Loss",

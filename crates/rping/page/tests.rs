@@ -83,3 +83,54 @@ fn many_targets_have_rows_and_the_first_have_lines() {
     let page = page(&run);
     assert!(page.contains("first 8 of 40 targets") && page.contains("10.0.0.39</th>"));
 }
+
+#[test]
+fn each_way_is_drawn_with_the_error_of_the_clocks() {
+    use rping_udp::{Delay, Directions, Memory, Point, Way};
+    let mut run = Sample::new(
+        Kind::Udp(crate::job::UdpProtocol::Stamp),
+        vec![target(None, "10.0.0.1:862")],
+    );
+    run.reply(0, 900_000).lost(0);
+    let way = |lost, mean| Way {
+        sent: 2,
+        received: 2 - lost,
+        lost,
+        duplicates: Some(0),
+        reordered: None,
+        delay: Some(Delay {
+            count: 1,
+            min: mean,
+            mean,
+            max: mean,
+            stddev: None,
+            variation: None,
+            clock_error: 41_000,
+        }),
+    };
+    let started = run.report.epoch.started;
+    run.report.directions = vec![Some(Directions {
+        forward: way(1, 300_000),
+        reverse: way(0, 600_000),
+        unattributed: 0,
+        memory: Memory::Stateful,
+        restarts: 0,
+        residence: None,
+        offset: Some(0),
+        ttl: None,
+        class: None,
+        course: (1..=50)
+            .map(|n| Point {
+                left: started.plus_nanos(n * 100_000_000),
+                forward: 300_000 + n,
+                reverse: 600_000 + n,
+            })
+            .collect(),
+    })];
+    let page = page(&run);
+    assert!(page.contains("<h2>Each way</h2>") && page.contains("off by 41.0 µs at most"));
+    assert!(page.contains("aria-label=\"One-way delays over time\"") && page.contains("reverse: 600 µs"));
+    assert!(page.contains("aria-label=\"Percentiles of the one-way delays\""));
+    run.report.directions = vec![None];
+    assert!(!super::tests::page(&run).contains("Each way"));
+}

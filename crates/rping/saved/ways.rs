@@ -1,6 +1,7 @@
 //! What a reflector's answers told of each way, as a saved run holds it.
 
-use rping_udp::{ClassSeen, Delay, Directions, Memory, Span, Way};
+use rping_engine::Timestamp;
+use rping_udp::{ClassSeen, Delay, Directions, Memory, Point, Span, Way};
 use serde::{Deserialize, Serialize};
 
 /// Both ways, and the reflector itself.
@@ -23,6 +24,9 @@ pub struct Ways {
     /// DSCP and ECN as they arrived there.
     #[serde(default)]
     pub class: Option<(u8, u8)>,
+    /// When probes left, and how long they and their answers were on their way, nanoseconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub course: Vec<(u64, u64, u64)>,
 }
 
 /// One way.
@@ -103,7 +107,7 @@ impl WayText {
 }
 
 impl Ways {
-    pub fn of(told: &Directions) -> Ways {
+    pub fn of(told: &Directions, started: Timestamp) -> Ways {
         Ways {
             forward: WayText::of(&told.forward),
             reverse: WayText::of(&told.reverse),
@@ -119,6 +123,11 @@ impl Ways {
             clock_offset_ns: told.offset,
             ttl: told.ttl,
             class: told.class.map(|class| (class.dscp, class.ecn)),
+            course: told
+                .course
+                .iter()
+                .map(|point| (point.left.nanos_since(started), point.forward, point.reverse))
+                .collect(),
         }
     }
 
@@ -141,6 +150,15 @@ impl Ways {
             offset: self.clock_offset_ns,
             ttl: self.ttl,
             class: self.class.map(|(dscp, ecn)| ClassSeen { dscp, ecn }),
+            course: self
+                .course
+                .iter()
+                .map(|&(left, forward, reverse)| Point {
+                    left: Timestamp::from_nanos(left),
+                    forward,
+                    reverse,
+                })
+                .collect(),
         }
     }
 }

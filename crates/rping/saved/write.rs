@@ -194,7 +194,7 @@ impl Writer {
                     .directions
                     .get(target as usize)
                     .and_then(Option::as_ref)
-                    .map(Ways::of),
+                    .map(|told| Ways::of(told, report.epoch.started)),
                 running,
             };
             put(&mut text, &Line::Figures(Box::new(figures)))?;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod closing;
+mod course;
 mod delay;
 mod echo;
 mod owners;
@@ -11,6 +12,7 @@ mod probe;
 mod stamp;
 mod trail;
 
+pub use course::Point;
 pub use delay::{Delay, Span};
 pub use placement::Memory;
 pub use probe::{Protocol, Terms, UdpProbe};

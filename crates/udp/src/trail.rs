@@ -7,6 +7,7 @@ use rping_engine::{Sequence, TargetId, Timestamp};
 use rping_net::Clock;
 use rping_wire::stamp::{tlv, ReflectorPacket};
 
+use crate::course::{Kept, Point};
 use crate::delay::{self, Delay, Gathered, OneWay, Span};
 use crate::placement::{Memory, Placement};
 
@@ -14,6 +15,10 @@ use crate::placement::{Memory, Placement};
 const DEPARTURES: usize = 1 << 17;
 /// The most for one target: a second of 16 000 probes.
 const DEPARTURES_MOST: usize = 1 << 14;
+
+/// Answers of which the delays are kept one by one, over all targets and for one.
+const COURSE: usize = 1 << 16;
+const COURSE_MOST: usize = 1 << 12;
 
 /// One way of a path. Numbers that no later packet tells are `None`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +58,8 @@ pub struct Directions {
     pub ttl: Option<(u8, u8)>,
     /// The DSCP and the ECN bits with which the last probe that asked arrived there.
     pub class: Option<tlv::ClassSeen>,
+    /// One-way delays as they went, evenly spread over the answers: a few thousand at most.
+    pub course: Vec<Point>,
 }
 
 /// One target's.
@@ -61,6 +68,7 @@ struct Trail {
     placement: Placement,
     forward: OneWay,
     reverse: OneWay,
+    course: Kept,
     residence: Gathered,
     ttl: Option<(u8, u8)>,
     class: Option<tlv::ClassSeen>,
@@ -96,6 +104,7 @@ impl Trails {
             placement: Placement::new(count, warmup),
             forward: OneWay::default(),
             reverse: OneWay::default(),
+            course: Kept::new((COURSE / count.max(1)).min(COURSE_MOST)),
             residence: Gathered::default(),
             ttl: None,
             class: None,
@@ -205,6 +214,7 @@ impl Trails {
             if let (Some(there), Some(back)) = (there, back) {
                 trail.forward.record(there);
                 trail.reverse.record(back);
+                trail.course.record(left, there, back);
             }
         }
     }
@@ -264,6 +274,7 @@ impl Trails {
             offset: delays.map(|d| d.2),
             ttl: trail.ttl,
             class: trail.class,
+            course: delays.map_or_else(Vec::new, |of| trail.course.by(of.2)),
         })
     }
 }
