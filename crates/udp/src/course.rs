@@ -34,7 +34,7 @@ impl Kept {
     }
 
     pub(crate) fn record(&mut self, left: Timestamp, there: i64, back: i64) {
-        let is_one = self.seen % self.stride == 0;
+        let is_one = self.seen.is_multiple_of(self.stride);
         self.seen += 1;
         if !is_one || self.most < 2 {
             return;
@@ -47,7 +47,7 @@ impl Kept {
             });
             self.stride *= 2;
             // Those that stay are the multiples of the new stride; this one may be none.
-            if (self.seen - 1) % self.stride != 0 {
+            if !(self.seen - 1).is_multiple_of(self.stride) {
                 return;
             }
         }
