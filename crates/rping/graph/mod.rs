@@ -178,11 +178,10 @@ impl Render for Graph {
             return self.after.flush();
         };
         if !self.batch.is_empty() {
-            match tell.try_send(Told::Records(std::mem::take(&mut self.batch))) {
-                // It is busy: what comes next goes with them.
-                Err(TrySendError::Full(Told::Records(batch))) => self.batch = batch,
-                // Nobody takes them any more when the picture failed: it says why when it is joined.
-                Ok(()) | Err(_) => {}
+            // Busy: what comes next goes with them. Gone: the picture failed, and says why when it is joined.
+            let batch = Told::Records(std::mem::take(&mut self.batch));
+            if let Err(TrySendError::Full(Told::Records(batch))) = tell.try_send(batch) {
+                self.batch = batch;
             }
         }
         match picture.is_finished() {

@@ -16,6 +16,9 @@ const REVERSE: usize = 1;
 /// So many targets are drawn.
 const DRAWN: usize = 8;
 
+/// One way of a point.
+type Of = fn(&Point) -> u64;
+
 /// Columns of the picture.
 const COLUMNS: usize = 230;
 
@@ -71,8 +74,7 @@ fn one(run: &Run<'_>, of: &Directions) -> String {
         .max()
         .unwrap_or(0) as f64
         / 1e9;
-    let ways: [(usize, fn(&Point) -> u64); 2] =
-        [(FORWARD, |point| point.forward), (REVERSE, |point| point.reverse)];
+    let ways: [(usize, Of); 2] = [(FORWARD, |point| point.forward), (REVERSE, |point| point.reverse)];
     let lines: Vec<Course> = ways
         .iter()
         .map(|(colour, way)| Course {
@@ -116,7 +118,7 @@ fn one(run: &Run<'_>, of: &Directions) -> String {
 }
 
 /// The median of each stretch of the run, so many at most.
-fn columns(of: &Directions, run: &Run<'_>, span: f64, way: &fn(&Point) -> u64) -> Vec<(f64, f64, f64)> {
+fn columns(of: &Directions, run: &Run<'_>, span: f64, way: &Of) -> Vec<(f64, f64, f64)> {
     let started = run.report.epoch.started;
     let mut all: Vec<Vec<u64>> = vec![Vec::new(); COLUMNS];
     for point in &of.course {
