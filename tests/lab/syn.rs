@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use rping_lab::{require_root, Acceptor, Lab, Pair};
 use serde_json::Value;
 
-use crate::support::{count, finish, rping};
+use crate::support::{command, count, finish, rping};
 
 /// Every address of both families.
 fn any(port: u16) -> SocketAddr {
@@ -208,4 +208,75 @@ fn frames_of_our_own_tell_what_packets_through_the_stack_tell() {
         assert_eq!(run.status, Some(2), "{run:?}");
         assert!(run.stderr.contains(word), "{run:?}");
     }
+}
+
+#[test]
+fn a_lane_to_many_ports_of_one_host_is_one_way() {
+    if !require_root("a_lane_to_many_ports_of_one_host_is_one_way") {
+        return;
+    }
+    let lab = Lab::pair();
+    let args = [
+        "tcp",
+        "--syn",
+        "--link",
+        "10.77.0.2:2001-3500",
+        "-n",
+        "1",
+        "--max-rate",
+        "0",
+        "-q",
+        "-o",
+        "json",
+    ];
+    let document = rping(&lab.client, &args).json();
+    assert_eq!(
+        count(&document["totals"], "rejected"),
+        1500,
+        "{:#}",
+        document["totals"]
+    );
+}
+
+#[test]
+fn a_neighbour_with_a_new_link_layer_address_is_found_again() {
+    if !require_root("a_neighbour_with_a_new_link_layer_address_is_found_again") {
+        return;
+    }
+    let lab = Lab::pair();
+    let mut program = command(&lab.client);
+    program.args([
+        "icmp",
+        "--link",
+        "10.77.0.2",
+        "-i",
+        "10ms",
+        "-n",
+        "400",
+        "-W",
+        "100ms",
+        "-o",
+        "json",
+    ]);
+    let out = tempfile::NamedTempFile::new().expect("a file");
+    program.stdout(out.reopen().expect("the file again"));
+    let mut run = program.spawn().expect("rping");
+    rping_lab::pause(std::time::Duration::from_millis(500));
+    // Without the announcement that a machine makes which takes an address over.
+    lab.server
+        .exec(&["ip", "link", "set", "s0", "address", "02:00:00:00:00:77"]);
+    assert!(run.wait().expect("rping's end").success(), "some were answered");
+    let text = std::fs::read_to_string(out.path()).expect("what it wrote");
+    let document: serde_json::Value =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let target = &document["targets"][0];
+    assert_eq!(
+        count(target, "received") + count(target, "lost") + count(target, "not_sent"),
+        400
+    );
+    // Lost is what left until the first silence was noticed and the neighbour had answered; what left after it is not.
+    assert!(
+        count(target, "lost") > 0 && count(target, "received") > 200,
+        "{target:#}"
+    );
 }

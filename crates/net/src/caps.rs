@@ -66,6 +66,14 @@ pub fn holds(cap: Cap) -> io::Result<bool> {
     Ok(effective & (1 << cap as u8) != 0)
 }
 
+/// Whether the calling thread may use any capability at all.
+///
+/// # Errors
+/// What the system said; not expected.
+pub fn holds_any() -> io::Result<bool> {
+    Ok(get()?.iter().any(|word| word.permitted != 0))
+}
+
 /// Gives up every capability of the calling thread for good (effective, permitted, inheritable and ambient sets;
 /// the bounding set too where `CAP_SETPCAP` is held) and sets `no_new_privs`, so that no program run from here gets
 /// any back.
@@ -207,7 +215,7 @@ mod tests {
                     assert_eq!(status("CapBnd"), "0000000000000000");
                 }
                 assert_eq!(status("NoNewPrivs"), "1");
-                assert!(!holds(Cap::NetRaw).unwrap());
+                assert!(!holds(Cap::NetRaw).unwrap() && !holds_any().unwrap());
             };
             zeros();
             in_a_thread(zeros);
@@ -227,6 +235,7 @@ mod tests {
             assert_eq!(status("CapEff"), expected);
             assert_eq!(status("CapPrm"), expected);
             assert_eq!(holds(Cap::NetRaw).unwrap(), held);
+            assert_eq!(holds_any().unwrap(), held);
             assert!(!holds(Cap::NetAdmin).unwrap());
             drop_all().unwrap();
             assert!(drop_all_but(&[Cap::NetRaw]).is_ok() && !holds(Cap::NetRaw).unwrap());

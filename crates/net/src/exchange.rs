@@ -143,6 +143,7 @@ impl Exchange {
     /// What the silence of a probe means: one that bears no transmit stamp, to a neighbour that does not resolve, never
     /// left this host.
     pub fn silent(&mut self, target: TargetId, stamped: bool) -> Silence {
+        self.fan.doubt(target);
         let address = address(self.fan.targets(), target);
         let unresolved = |here: &mut Surroundings| address.filter(|&address| here.is_unresolved(address));
         let Some(address) = (!stamped).then(|| unresolved(&mut self.surroundings)).flatten() else {

@@ -298,6 +298,13 @@ impl Fan {
         })
     }
 
+    /// A probe to this target met silence.
+    pub(crate) fn doubt(&mut self, target: TargetId) {
+        if let Some((_, lane)) = &mut self.lane {
+            lane.doubt(target);
+        }
+    }
+
     /// Whose transmit stamp bears this tag.
     pub fn stamped(tag: u64) -> (TargetId, SeqRef) {
         (TargetId((tag >> 32) as u32), SeqRef::Low32(tag as u32))

@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::netlink::route;
 use crate::phc::Phc;
-use crate::{iface, sys};
+use crate::sys;
 
 /// More targets than this are a sweep: it asks who is there, and hardware stamps come too slowly for it.
 const MOST_TARGETS: usize = 64;
@@ -128,7 +128,7 @@ pub fn clock_for(targets: &[SocketAddr], options: &crate::Options) -> Option<u32
                 _ => Some(route(target.ip(), source, None, options.mark).ok()?.ifindex),
             };
             let index = all_alike(targets.iter().map(leaves_by))?;
-            iface::interface_by_index(index).ok()??.name
+            crate::options::interface_name(index)?
         }
     };
     stamping_clock(&interface).filter(|&clock| Phc::open(clock).is_ok())

@@ -37,8 +37,10 @@ pub(crate) struct Stamps {
 
 impl Stamps {
     /// Up to 20 000 packets a second are stamped, nearly all within the send call; what waits longer waits for a
-    /// neighbour, and a socket's buffer holds some 500 of those.
+    /// neighbour, and a socket's buffer holds some 500 of those. Both are powers of two.
     const ROOM: usize = 4096;
+    /// What the ring begins with: the most have their stamps before the next is sent.
+    const FIRST_ROOM: usize = 64;
 
     /// As many packets as may be on their way out of the interface when an answer comes in: a batch.
     const LOOKED_BACK: u32 = rping_engine::BATCH as u32;
@@ -46,9 +48,25 @@ impl Stamps {
     pub(crate) fn new(by_interface: bool) -> Stamps {
         Stamps {
             by_interface,
-            ring: vec![None; Stamps::ROOM],
+            ring: vec![None; Stamps::FIRST_ROOM],
             next: 0,
             awaited: 0,
+        }
+    }
+
+    #[inline]
+    fn place(&self, number: u32) -> usize {
+        number as usize & (self.ring.len() - 1)
+    }
+
+    /// Twice the room. Of the packets that it holds no two have one place in the larger ring, for they had not in the smaller.
+    #[cold]
+    fn grow(&mut self) {
+        let held = std::mem::take(&mut self.ring);
+        self.ring = vec![None; held.len() * 2];
+        for awaited in held.into_iter().flatten() {
+            let place = self.place(awaited.number);
+            self.ring[place] = Some(awaited);
         }
     }
 
@@ -64,7 +82,11 @@ impl Stamps {
 
     /// The next number belongs to `tag`, sent at `sent`.
     pub(crate) fn sent(&mut self, tag: u64, sent: Timestamp) {
-        let slot = &mut self.ring[self.next as usize % Stamps::ROOM];
+        while self.ring.len() < Stamps::ROOM && self.ring[self.place(self.next)].is_some() {
+            self.grow();
+        }
+        let place = self.place(self.next);
+        let slot = &mut self.ring[place];
         if slot
             .replace(Awaited {
                 number: self.next,
@@ -94,7 +116,8 @@ impl Stamps {
 
     /// A stamp with this number came: whose is it?
     pub(crate) fn take(&mut self, number: u32, taker: Taker) -> Option<Awaited> {
-        let slot = &mut self.ring[number as usize % Stamps::ROOM];
+        let place = self.place(number);
+        let slot = &mut self.ring[place];
         let awaited = slot.as_mut().filter(|awaited| awaited.number == number)?;
         let owed = match taker {
             Taker::Kernel => &mut awaited.kernel,
@@ -116,9 +139,7 @@ impl Stamps {
     pub(crate) fn is_owed_by_interface(&self, since: Timestamp) -> bool {
         (1..=Stamps::LOOKED_BACK)
             .map(|back| self.next.wrapping_sub(back))
-            .filter_map(|number| {
-                self.ring[number as usize % Stamps::ROOM].filter(|awaited| awaited.number == number)
-            })
+            .filter_map(|number| self.ring[self.place(number)].filter(|awaited| awaited.number == number))
             .any(|awaited| awaited.interface && awaited.sent >= since)
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::bandwidth::BandwidthArgs;
 use super::bundle::BundleArgs;
@@ -99,6 +99,24 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR", conflicts_with = "of")]
         all: Option<PathBuf>,
     },
+}
+
+/// One kind of probe by itself, with all that its parsing needs and none of what help shows: a run that is started many
+/// times a minute does not describe twenty other commands each time. `None` for what is no kind of probe.
+pub(crate) fn alone(name: &str) -> Option<clap::Command> {
+    let it = match name {
+        "icmp" => ProbeArgs::augment_args(clap::Command::new("icmp")),
+        "arp" => ProbeArgs::augment_args(clap::Command::new("arp")),
+        "tcp" => TcpArgs::augment_args(clap::Command::new("tcp")),
+        "udp" => UdpArgs::augment_args(clap::Command::new("udp")),
+        "latency" => LatencyArgs::augment_args(clap::Command::new("latency")),
+        _ => return None,
+    };
+    Some(
+        clap::Command::new("rping")
+            .subcommand_required(true)
+            .subcommand(it),
+    )
 }
 
 /// The whole command line as clap knows it: for help, completions and manual pages.

@@ -109,9 +109,19 @@ fn parse_words(typed: Vec<String>) -> Result<Invocation, Usage> {
     if let Some(topic) = topics::asked(&typed) {
         return Ok(Invocation::Print(topic.to_owned()));
     }
+    // What is right by the one command alone is right; whatever else there is to say, the whole command line says.
+    if let Some(alone) = typed.first().and_then(|name| cli::alone(name)) {
+        if let Ok(probe @ Invocation::Probe { .. }) = parse_by(alone, typed.clone()) {
+            return Ok(probe);
+        }
+    }
+    parse_by(command(), typed)
+}
+
+/// Reads the words as these commands understand them.
+fn parse_by(commands: clap::Command, typed: Vec<String>) -> Result<Invocation, Usage> {
     let mut command_line = vec!["rping".to_owned()];
     command_line.extend(typed.iter().cloned());
-    let commands = command();
     let (argv, help, then) = match argv::rewrite(typed, &commands)? {
         Words::Clap { argv, help, then } => (argv, help, then),
         Words::Nobody => {

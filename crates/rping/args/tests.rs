@@ -412,3 +412,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_command_alone_is_read_as_it_is_among_all() {
+    let lines = [
+        "icmp -n 5 -qi 10ms 10.0.0.1 --ttl=7",
+        "icmp 10.0.0.1 -H 5 --assert p99<5ms -n5",
+        "tcp 10.0.0.1:22,80 --close fin --max-rate 0",
+        "udp 10.0.0.1 --protocol stamp -l 64 --flood",
+        "arp -n 1 10.0.0.0/24 --in-order -W 500ms",
+        "latency 10.0.0.1 -u -n 2s --wait busy",
+    ];
+    for line in lines {
+        let typed: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let alone = cli::alone(&typed[0]).expect("a kind of probe");
+        let one = parse_by(alone, typed.clone()).map_err(|usage| usage.to_string());
+        let all = parse_by(command(), typed).map_err(|usage| usage.to_string());
+        assert!(matches!(one, Ok(Invocation::Probe { .. })), "{line}: {one:?}");
+        assert_eq!(one, all, "{line}");
+    }
+}

@@ -58,11 +58,11 @@ impl LocalNet {
                 .map(|own| (own.address, own.prefix))
                 .collect(),
         };
-        let (root, elevated) = privilege(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+        let root = rping_net::caps::real_user() == 0;
         LocalNet {
             interfaces: found.into_iter().map(interface).collect(),
             root,
-            elevated,
+            elevated: !root && rping_net::caps::holds_any().unwrap_or(false),
             ..LocalNet::default()
         }
     }
@@ -132,20 +132,6 @@ impl LocalNet {
     }
 }
 
-/// Whether the user is root, and whether the process may do more than its user: from `/proc/self/status`.
-fn privilege(status: &str) -> (bool, bool) {
-    let field = |name: &str| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .map(str::trim)
-    };
-    // Real, effective, saved, file system.
-    let root = field("Uid:").and_then(|ids| ids.split_whitespace().next()) == Some("0");
-    let capable = field("CapPrm:").is_some_and(|caps| caps.bytes().any(|b| b != b'0'));
-    (root, capable && !root)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,21 +174,6 @@ mod tests {
         assert_eq!(net.zone("7"), Ok(7));
         assert!(net.zone("eth8").unwrap_err().contains("eth7"));
         assert!(net.zone("8").is_err());
-    }
-
-    #[test]
-    fn file_capabilities_make_a_user_more_than_a_user() {
-        assert_eq!(privilege("Uid:\t0\t0\t0\t0\nCapPrm:\t00ff\n"), (true, false));
-        assert_eq!(
-            privilege("Uid:\t1000\t1000\t1000\t1000\nCapPrm:\t0000000000002000\n"),
-            (false, true)
-        );
-        assert_eq!(
-            privilege("Uid:\t1000\t1000\t1000\t1000\nCapPrm:\t0000000000000000\n"),
-            (false, false)
-        );
-        assert_eq!(privilege("Uid:\t1000\t0\t0\t0\nCapPrm:\t01ff\n"), (false, true));
-        assert_eq!(privilege(""), (false, false));
     }
 
     #[test]
