@@ -245,7 +245,7 @@ fn list(a: &Archive, b: &Archive, file: &str, what: &str, changes: &mut Vec<Chan
     let lines = |text: &str| -> BTreeSet<String> {
         text.lines()
             .map(|line| steady(what, line))
-            .filter(|line| !line.is_empty())
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
             .collect()
     };
     let (before, after) = (lines(&before), lines(&after));

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+pub mod capture;
 pub mod collect;
 pub mod counters;
 pub mod diff;

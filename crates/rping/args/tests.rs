@@ -376,6 +376,7 @@ fn help_reads_as_it_should() {
             "bandwidth",
             "server",
             "sockets",
+            "bundle",
         ] {
             let command = top.find_subcommand_mut(name).unwrap();
             insta::assert_snapshot!(format!("help_{name}"), command.render_help().to_string());

@@ -6,6 +6,7 @@ use std::sync::mpsc::{channel, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rping_bundle::capture::Others;
 use rping_bundle::collect::KernelLog;
 use rping_bundle::{collect, counters, Bundle, Content};
 use rping_diagnose::{Diagnosis, Host as Whom, Question, Stop, Walk};
@@ -95,11 +96,11 @@ pub(super) fn gather(
     add_counters(bundle, "counters-before.txt", &before);
     progress.step("the state of this host");
     collect::state(bundle);
-    look_at_sockets(bundle);
+    let others = look_at_sockets(bundle);
     if let Some(question) = question.filter(|_| diagnoses) {
         collect::moving(bundle, "-before");
         progress.step("diagnosing, up to 10 s");
-        diagnose(bundle, question, &addresses, signals, &mut gathered);
+        diagnose(bundle, question, &addresses, others, signals, &mut gathered);
     }
     collect::moving(bundle, "");
     log.read(bundle);
@@ -177,7 +178,8 @@ fn addresses(question: &Question, signals: &Signals) -> Vec<SocketAddr> {
     }
 }
 
-fn look_at_sockets(bundle: &mut Bundle) {
+/// Shows every socket; the conversations that go on already.
+fn look_at_sockets(bundle: &mut Bundle) -> Others {
     const SOURCE: &str = "netlink sock_diag, /proc/PID/fd (as `ss -tuanp` shows it)";
     let began = Clock.now();
     let epoch = Epoch {
@@ -188,7 +190,7 @@ fn look_at_sockets(bundle: &mut Bundle) {
         Ok(listing) => listing,
         Err(error) => {
             bundle.unread("sockets.txt", SOURCE, &crate::args::plain(&error), "");
-            return;
+            return Others::default();
         }
     };
     if listing.unseen_processes > 0 {
@@ -214,6 +216,7 @@ fn look_at_sockets(bundle: &mut Bundle) {
     bundle.add("sockets.txt", SOURCE, Content::Table, text);
     let json = rendered(|out| render_sockets::json(out, &document));
     bundle.add("sockets.json", SOURCE, Content::Json, json);
+    Others::of(&found)
 }
 
 /// What a renderer writes, in memory.
@@ -244,11 +247,17 @@ fn diagnose(
     bundle: &mut Bundle,
     question: &Question,
     addresses: &[SocketAddr],
+    others: Others,
     signals: &Signals,
     gathered: &mut Gathered,
 ) {
     let comment = format!("rping bundle {}: the diagnosis", question.text);
-    let capture = record(bundle, "capture.pcapng", addresses, comment, false);
+    let capture = {
+        // Whatever the diagnosis asks of the target, on any port.
+        let any_port = addresses.iter().map(|address| SocketAddr::new(address.ip(), 0));
+        let selection = Selection::new(Carries::Anything, any_port);
+        record(bundle, "capture.pcapng", selection, comment, others, false)
+    };
     bundle.note(format!("the diagnosis of {} begins", question.text));
     let started = Clock.now();
     let epoch = Epoch {
@@ -299,19 +308,22 @@ fn diagnose(
 pub(super) struct Recording {
     recorder: Recorder<Vec<u8>>,
     name: &'static str,
+    comment: String,
+    others: Others,
 }
 
 const CAPTURE_SOURCE: &str = "packet socket (as `rping --pcap` writes it)";
 
-/// Starts to record what goes to and comes from these addresses; the reason goes into the bundle where it cannot.
+/// Starts to record; conversations of before are taken out at the end; the reason goes into the bundle where it cannot.
 pub(super) fn record(
     bundle: &mut Bundle,
     name: &'static str,
-    addresses: &[SocketAddr],
+    selection: Selection,
     comment: String,
+    others: Others,
     ring: bool,
 ) -> Option<Recording> {
-    if addresses.is_empty() {
+    if selection == Selection::new(Carries::Anything, []) {
         bundle.unread(name, CAPTURE_SOURCE, "the target has no address", "");
         return None;
     }
@@ -327,17 +339,22 @@ pub(super) fn record(
     }
     let any_port = addresses.iter().map(|address| SocketAddr::new(address.ip(), 0));
     let settings = Settings {
-        selection: Selection::new(Carries::Anything, any_port),
+        selection,
         out: Vec::new(),
         program: format!("rping {}", env!("CARGO_PKG_VERSION")),
-        comment: render::escape::line(&comment),
+        comment: comment.clone(),
         limit: CAPTURE.min(bundle.room() / 4).max(4 << 10),
         ring,
     };
     match Recorder::start(settings) {
         Ok(recorder) => {
             bundle.note(format!("{name} is armed"));
-            Some(Recording { recorder, name })
+            Some(Recording {
+                recorder,
+                name,
+                comment,
+                others,
+            })
         }
         Err(error) => {
             bundle.unread(name, CAPTURE_SOURCE, &error.to_string(), "CAP_NET_RAW or root");
@@ -358,6 +375,13 @@ impl Recording {
             bundle.unread(self.name, CAPTURE_SOURCE, &crate::args::plain(&error), "");
         }
         if let Some(bytes) = bytes {
+            let (bytes, out) = self.others.taken_out(bytes, &self.comment);
+            if out > 0 {
+                bundle.note(format!(
+                    "{out} packets of other programs' connections were taken out of {}",
+                    self.name
+                ));
+            }
             bundle.add(self.name, CAPTURE_SOURCE, Content::Capture, bytes);
         }
     }

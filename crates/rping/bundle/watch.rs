@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rping_bundle::capture::Others;
 use rping_bundle::{counters, Bundle, Content};
 use rping_engine::{Control, Origin, Outcome, Record, Refusal, Sample, Sink, Timestamp, Wish};
+use rping_evidence::capture::{Carries, Selection};
 use rping_net::{Clock, Waker};
 use serde_json::{json, Map, Value};
 
@@ -60,7 +62,15 @@ pub(super) fn watch(
         "rping bundle {}: the last packets before a probe failed",
         target.target.text()
     );
-    let recording = gather::record(bundle, "ring.pcapng", addresses, comment, true);
+    // The probes' own, as for --pcap: in hours other programs' would take their room.
+    let selection = match job.kind {
+        Kind::Icmp => Selection::new(Carries::Icmp, addresses.iter().copied()),
+        _ => Selection::new(
+            Carries::Tcp,
+            job.targets.iter().filter_map(|target| target.address),
+        ),
+    };
+    let recording = gather::record(bundle, "ring.pcapng", selection, comment, Others::default(), true);
     let readings = Readings::start();
     bundle.note(format!("{what} probes to {} begin", target.target.text()));
     let mut kept = Kept {

@@ -156,10 +156,13 @@ fn sysctls(bundle: &mut Bundle) {
 }
 
 fn add_lines(bundle: &mut Bundle, name: &str, source: &str, lines: Vec<String>) {
-    let mut text = lines.join("\n");
-    if !text.is_empty() {
-        text.push('\n');
-    }
+    // An empty file would look like one that could not be read.
+    let mut text = if lines.is_empty() {
+        "# none".to_owned()
+    } else {
+        lines.join("\n")
+    };
+    text.push('\n');
     bundle.add(name, source, Content::Table, text.into_bytes());
 }
 

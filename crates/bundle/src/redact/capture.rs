@@ -6,60 +6,18 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use rping_evidence::capture::{LinkType, ReadError, Reader, Way, Writer};
+use rping_evidence::capture::Reader;
 
 use super::{words, Redactor};
 
 /// A Linux cooked header, version 2.
 const HEAD: usize = 20;
-const OUTGOING: u8 = 4;
 
 /// Rewrites a capture.
 pub(super) fn redact(redactor: &Redactor, bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let mut reader = Reader::open(bytes).map_err(|error| error.to_string())?;
     let comment = "redacted: addresses are tokens, and what is behind the transport header was cut off";
-    let mut writer =
-        Writer::begin(Vec::new(), "rping", comment, 65_535).map_err(|error| error.to_string())?;
-    let mut declared = 0;
-    loop {
-        let record = match reader.next() {
-            None => break,
-            Some(Ok(record)) => record,
-            // What comes before the damage is a capture still.
-            Some(Err(ReadError::Cut { .. } | ReadError::Damaged { .. })) => break,
-            Some(Err(error)) => return Err(error.to_string()),
-        };
-        while declared < reader.interfaces().len() {
-            let interface = &reader.interfaces()[declared];
-            let name = interface.name.clone().unwrap_or_default();
-            let name = words::redact(redactor, &name, false);
-            writer
-                .interface(&name, interface.link)
-                .map_err(|error| error.to_string())?;
-            declared += 1;
-        }
-        if record.link != LinkType::Cooked2 {
-            continue;
-        }
-        let Some(frame) = frame(redactor, &record.bytes) else {
-            continue;
-        };
-        let way = if frame.get(10) == Some(&OUTGOING) {
-            Way::Out
-        } else {
-            Way::In
-        };
-        writer
-            .packet(
-                record.interface,
-                record.stamp,
-                record.whole as usize,
-                &frame,
-                Some(way),
-            )
-            .map_err(|error| error.to_string())?;
-    }
-    Ok(writer.into_inner())
+    let name = |name: &str| words::redact(redactor, name, false);
+    crate::capture::rewritten_with(bytes, comment, name, &mut |packet| frame(redactor, packet))
 }
 
 /// A frame behind a cooked header; `None` for one of which too little is understood.
