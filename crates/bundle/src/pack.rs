@@ -35,6 +35,8 @@ pub enum Content {
     Table,
     /// Text that may hold names which nobody knows ahead: whatever looks like a domain name is replaced, too.
     Words,
+    /// A file that somebody has written by hand: as `Words`, and its comments are left out.
+    Settings,
     /// JSON: as `Words`, in its strings alone.
     Json,
     /// JSON documents, a line each.

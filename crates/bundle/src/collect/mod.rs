@@ -84,7 +84,7 @@ fn names(bundle: &mut Bundle) {
                 if more > 0 {
                     bundle.unread(&name, &path, "it is longer than 1 MiB: its end is left out", "");
                 }
-                bundle.add(&name, &path, Content::Words, bytes);
+                bundle.add(&name, &path, Content::Settings, bytes);
             }
             // Not there is not missing: the C library has defaults for these.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -162,6 +162,17 @@ impl Redactor {
         let redacted = match content {
             Content::Table => words::redact(self, &text(), false).into_bytes(),
             Content::Words => self.words(&text()).into_bytes(),
+            Content::Settings => {
+                let bare = |line: &str| {
+                    line.split(['#', ';'])
+                        .next()
+                        .unwrap_or_default()
+                        .trim_end()
+                        .to_owned()
+                };
+                let lines: Vec<String> = text().lines().map(bare).filter(|line| !line.is_empty()).collect();
+                self.words(&(lines.join("\n") + "\n")).into_bytes()
+            }
             Content::Json => self.json(&text())?,
             Content::Lines => {
                 let mut all = Vec::new();

@@ -85,6 +85,16 @@ fn json_keeps_its_keys_and_its_form() {
     assert_eq!(value["from"][0], redactor.words("10.77.0.2"));
 }
 
+#[test]
+fn comments_of_files_that_people_write_are_left_out() {
+    let text = b"# Bob's hosts\n10.77.0.2 fileserver # in Bob's room\n\n; x\n";
+    let said = String::from_utf8(redactor().file(Content::Settings, text).unwrap()).unwrap();
+    assert!(
+        !said.contains("Bob") && said.lines().count() == 1 && said.starts_with("10."),
+        "{said}"
+    );
+}
+
 proptest! {
     #[test]
     fn no_text_makes_redaction_panic_and_no_address_survives_it(
