@@ -299,6 +299,13 @@ fn it_replaces_no_file_follows_no_link_and_leaves_nothing_behind_when_it_cannot_
         );
         assert!(run.stderr.contains(words), "{file}: {run:?}");
     }
+    // The verdict is not lost with the file.
+    let run = bundle(&pair.client, &["10.77.0.2:445"], "/dev/full");
+    assert_eq!(run.status, Some(2), "{run:?}");
+    assert!(
+        run.stderr.contains("No space left") && run.stderr.contains("VERDICT layer=port"),
+        "{run:?}"
+    );
     assert_eq!(
         std::fs::read_to_string(place.path("there")).expect("the file"),
         "mine"

@@ -154,10 +154,14 @@ fn write(
         Ok(packed) => packed,
         Err(error) => {
             let why = crate::args::plain(&error);
-            return complain(&escape::line(&format!(
+            let code = complain(&escape::line(&format!(
                 "{}: cannot be written: {why}",
                 path.display()
             )));
+            // What was found out is not lost with the file. A closed standard error leaves nobody to tell.
+            let said = gather::rendered(|out| show::verdict(out, render::styled(false), gathered));
+            let _ = io::stderr().lock().write_all(&said);
+            return code;
         }
     };
     let made = show::Made {

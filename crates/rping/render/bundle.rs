@@ -88,7 +88,12 @@ pub(crate) fn made_text(out: &mut Out, style: Style, made: &Made<'_>) -> io::Res
     if let Some(failure) = &made.gathered.failure {
         writeln!(out, "Failed probe: {}", Escaped(failure))?;
     }
-    let Some(diagnosis) = &made.gathered.diagnosis else {
+    verdict(out, style, made.gathered)
+}
+
+/// The verdict on a line; nothing where there is none.
+pub(crate) fn verdict(out: &mut Out, style: Style, gathered: &Gathered) -> io::Result<()> {
+    let Some(diagnosis) = &gathered.diagnosis else {
         return Ok(());
     };
     let verdict = &diagnosis.verdict;
