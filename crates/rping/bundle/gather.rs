@@ -337,7 +337,7 @@ pub(super) fn record(
         );
         return None;
     }
-    let any_port = addresses.iter().map(|address| SocketAddr::new(address.ip(), 0));
+    let comment = render::escape::line(&comment);
     let settings = Settings {
         selection,
         out: Vec::new(),
