@@ -182,7 +182,9 @@ fn probe_beside(reflector: SocketAddr, client: &Client) -> Result<Beside, rping_
         mark: stream.mark,
         ..rping_net::Options::default()
     };
-    Beside::start(reflector, &options, LATENCY_EACH)
+    // The server wants its key; another reflector is somebody else's.
+    let key = client.key.clone().filter(|_| reflector == client.server);
+    Beside::start(reflector, &options, LATENCY_EACH, key)
 }
 
 /// What kept the data from flowing, and what to do about it.

@@ -223,6 +223,7 @@ fn latency_is_probed_before_the_load_and_under_it() {
         assert!(of["rtt_ns"]["p50"].is_u64(), "{latency:#}");
         assert!(of["forward_ns"]["p50"].is_u64() && of["reverse_ns"]["p50"].is_u64());
         assert!(of["round_trips_per_minute"].as_f64().expect("a figure") > 0.0);
+        assert!(of["clock_error_ns"].is_u64(), "{latency:#}");
     }
     let shown = text(&bandwidth(&serving.at, "-n 1s --omit 0 --latency").stdout);
     assert!(shown.contains("round trips per minute under load"), "{shown}");
@@ -460,8 +461,16 @@ fn a_server_with_a_key_serves_whoever_has_it_on_every_connection_and_nobody_else
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(says) && said.lines().count() == 1, "{said}");
     }
-    let beside = bandwidth(&serving.at, &format!("-n 20 --latency --key-file {right}"));
-    assert_eq!(beside.status.code(), Some(2), "{}", text(&beside.stderr));
+    let beside = bandwidth(
+        &serving.at,
+        &format!("-n 20 --latency --key-file {right} -o json"),
+    );
+    assert_eq!(beside.status.code(), Some(0), "{}", text(&beside.stderr));
+    let latency = &json(&beside.stdout)["targets"][0]["latency"];
+    assert!(
+        latency["idle"]["received"].as_u64().expect("a count") > 20,
+        "the probes beside the load bear the key: {latency:#}"
+    );
     // A server that has none hangs up on whoever proves one.
     let output = bandwidth(&Serving::start().at, &format!("-n 20 --key-file {right}"));
     assert!(

@@ -364,6 +364,7 @@ struct PhaseDoc {
     rtt_ns: DelaysDoc,
     forward_ns: DelaysDoc,
     reverse_ns: DelaysDoc,
+    clock_error_ns: Option<u64>,
     round_trips_per_minute: Option<f64>,
 }
 
@@ -398,6 +399,7 @@ impl PhaseDoc {
             rtt_ns: DelaysDoc::of(&of.round_trip),
             forward_ns: DelaysDoc::of(&of.forward),
             reverse_ns: DelaysDoc::of(&of.reverse),
+            clock_error_ns: of.clock_error,
             round_trips_per_minute: of.round_trips_per_minute(),
         }
     }

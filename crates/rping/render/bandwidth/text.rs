@@ -280,7 +280,10 @@ fn latency(out: &mut dyn Write, style: Style, found: &Findings) -> io::Result<()
             let q = |q| time(delays.histogram.quantile(q));
             write!(out, "; {name} p50 {}, p99 {}", q(0.5), q(0.99))?;
         }
-        writeln!(out)?;
+        match of.clock_error {
+            Some(off) => writeln!(out, "; one way off by {} at most", Time(off))?,
+            None => writeln!(out)?,
+        }
     }
     let rpm = |of: &Latency| OrNone(of.round_trips_per_minute().map(|rpm| format!("{rpm:.0}")));
     writeln!(

@@ -2,8 +2,10 @@
 //! does to round trips, and in which direction, shows.
 //!
 //! Round trips come from this end's own table of what it sent. One-way delays take the reflector's time stamps and an
-//! offset between the two clocks that is estimated from the quickest of the idle round trips' halves: it makes the idle
-//! path symmetric by definition, and is exact about what a load adds to each direction.
+//! offset between the two clocks that is estimated afresh four times a second, see [`clocks`]; by how much it may be off is told
+//! with them.
+
+mod clocks;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -17,9 +19,11 @@ use rping_net::{
     receive_from_any, Clock, Datagram, Incoming, Options, Pacing, Packet, StampKeeper, Waiter, Waker,
 };
 use rping_stats::{Histogram, Moments};
+use rping_wire::stamp::auth::AUTH_LEN;
 use rping_wire::stamp::{ErrorEstimate, NtpTimestamp, ReflectorPacket, SenderPacket, BASE_LEN};
 
-use crate::Error;
+use self::clocks::{Clocks, Raw, WINDOW_NS};
+use crate::{Error, Key};
 
 /// An answer that takes longer is lost.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,8 +34,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Slots missed by more than this are left out.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
-/// The most idle samples that are kept until the offset is known.
-const IDLE_MOST: usize = 100_000;
+/// The most samples that are kept until the offset of their stretch of time is known.
+const SAMPLES_MOST: usize = 100_000;
 
 /// What goes on beside the probes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +80,9 @@ pub struct Latency {
     pub forward: Delays,
     /// From there to here.
     pub reverse: Delays,
+    /// By how much those two may be off at most, nanoseconds, the one as much more as the other less: half of the shortest round
+    /// trip, which may all lie on one way, and what the clocks may have drifted apart unseen. `None` without them.
+    pub clock_error: Option<u64>,
 }
 
 impl Latency {
@@ -120,11 +127,16 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Starts to probe `reflector`, once each `interval`; the phase is [`Phase::Idle`].
+    /// Starts to probe `reflector`, once each `interval`, in authenticated mode where there is a key; the phase is [`Phase::Idle`].
     ///
     /// # Errors
     /// When the socket or the thread cannot be had.
-    pub fn start(reflector: SocketAddr, options: &Options, interval: Duration) -> Result<Beside, Error> {
+    pub fn start(
+        reflector: SocketAddr,
+        options: &Options,
+        interval: Duration,
+        key: Option<Key>,
+    ) -> Result<Beside, Error> {
         let keeper = StampKeeper::start()?;
         let options = Options {
             transmit_stamps: true,
@@ -142,8 +154,11 @@ impl Beside {
             ssid: ssid(),
             estimate: ErrorEstimate::new(false, 1_000),
             wall: Clock.wall_nanos(Timestamp::ZERO),
+            key,
             raw: Vec::new(),
-            offset: None,
+            raw_of: Phase::Idle,
+            raw_since: Clock.now(),
+            clocks: Clocks::default(),
             found: Findings {
                 reflector,
                 interval,
@@ -189,21 +204,25 @@ struct Session {
     estimate: ErrorEstimate,
     /// Wall clock less monotonic clock when it began: what the reflector's stamps are compared with.
     wall: i128,
-    /// Idle one-way times as they came, until the offset is known.
-    raw: Vec<(i128, i128)>,
-    offset: Option<i128>,
+    key: Option<Key>,
+    /// One-way times of one phase as they came, since then.
+    raw: Vec<Raw>,
+    raw_of: Phase,
+    raw_since: Timestamp,
+    clocks: Clocks,
     found: Findings,
 }
 
 impl Session {
     fn run(mut self, mut waiter: Waiter, phase: &AtomicU8) -> Findings {
+        let key = self.key.clone();
         let mut due = Clock.now();
         let mut over = None;
         loop {
             let now = Clock.now();
             let phase = of(phase.load(Ordering::Acquire));
-            if phase != Phase::Idle && self.offset.is_none() {
-                self.settle_offset();
+            if now.nanos_since(self.raw_since) >= WINDOW_NS {
+                self.one_way(now);
             }
             match over {
                 None if phase == Phase::Over => over = Some(now.plus(FAREWELL)),
@@ -228,7 +247,11 @@ impl Session {
                 |_, incoming| match incoming {
                     Incoming::Left { tag, at } => heard.push(Heard::Left(tag, at.at)),
                     Incoming::Packet(received) => {
-                        if let Ok(answer) = ReflectorPacket::parse(received.payload) {
+                        let answer = match &key {
+                            Some(key) => ReflectorPacket::open(key, received.payload),
+                            None => ReflectorPacket::parse(received.payload),
+                        };
+                        if let Ok(answer) = answer {
                             heard.push(Heard::Answer(answer, received.at.at));
                         }
                     }
@@ -240,6 +263,7 @@ impl Session {
                 break;
             }
         }
+        self.one_way(Clock.now());
         self.found
     }
 
@@ -253,11 +277,14 @@ impl Session {
             error_estimate: self.estimate,
             ssid: self.ssid,
         };
-        let mut bytes = [0; BASE_LEN];
-        // It has room.
-        let _ = packet.write(&mut bytes);
+        let mut bytes = [0; AUTH_LEN];
+        // Either has room.
+        let length = match &self.key {
+            Some(key) => packet.write_sealed(key, &mut bytes).map(|()| AUTH_LEN),
+            None => packet.write(&mut bytes[..BASE_LEN]).map(|()| BASE_LEN),
+        };
         let all = Packet {
-            bytes: 0..BASE_LEN,
+            bytes: 0..length.unwrap_or(BASE_LEN),
             to: None,
             from: None,
             tag: seq,
@@ -339,32 +366,30 @@ impl Session {
         let here = |at: Timestamp| self.wall + i128::from(at.as_nanos());
         let forward = i128::from(there) - here(flight.sent_at);
         let reverse = here(at) - i128::from(back);
-        match self.offset {
-            None if self.raw.len() < IDLE_MOST => self.raw.push((forward, reverse)),
-            _ => self.one_way(flight.phase, forward, reverse),
+        if flight.phase != self.raw_of {
+            self.one_way(Clock.now());
+            self.raw_of = flight.phase;
+        }
+        if self.raw.len() < SAMPLES_MOST {
+            self.raw.push(Raw { forward, reverse });
         }
     }
 
-    /// The idle phase is over: what it found says how far the clocks are apart.
-    fn settle_offset(&mut self) {
-        let least = |part: fn(&(i128, i128)) -> i128, raw: &[(i128, i128)]| raw.iter().map(part).min();
-        let forward = least(|raw| raw.0, &self.raw);
-        let reverse = least(|raw| raw.1, &self.raw);
-        let Some((forward, reverse)) = forward.zip(reverse) else {
+    /// A stretch of time is over: what it brought, and what was known before, say how far the clocks are apart.
+    fn one_way(&mut self, now: Timestamp) {
+        self.raw_since = now;
+        let raw = std::mem::take(&mut self.raw);
+        let seconds = now.as_nanos() as f64 / 1e9;
+        let estimate = self.clocks.estimate(&raw, seconds, self.raw_of == Phase::Idle);
+        let (Some(estimate), Some(latency)) = (estimate, self.of(self.raw_of)) else {
             return;
         };
-        self.offset = Some((forward - reverse) / 2);
-        for (forward, reverse) in std::mem::take(&mut self.raw) {
-            self.one_way(Phase::Idle, forward, reverse);
-        }
-    }
-
-    fn one_way(&mut self, phase: Phase, forward: i128, reverse: i128) {
-        let Some(offset) = self.offset else { return };
-        let Some(latency) = self.of(phase) else { return };
         let whole = |ns: i128| u64::try_from(ns).unwrap_or(0);
-        latency.forward.record(whole(forward - offset));
-        latency.reverse.record(whole(reverse + offset));
+        for Raw { forward, reverse } in raw {
+            latency.forward.record(whole(forward - estimate.offset));
+            latency.reverse.record(whole(reverse + estimate.offset));
+            latency.clock_error = latency.clock_error.max(Some(estimate.error));
+        }
     }
 }
 
@@ -385,41 +410,61 @@ fn of(phase: u8) -> Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Reflector;
+    use crate::{Limits, Reflector, Service};
 
-    #[test]
-    fn probes_are_counted_under_the_phase_in_which_they_were_sent() {
-        let mut reflector = Reflector::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    fn probes(service: Service, key: Option<Key>) {
+        let at = "127.0.0.1:0".parse().unwrap();
+        let mut reflector = Reflector::open(at, service, &Limits::default()).unwrap();
         let (handle, at) = (reflector.handle(), reflector.local_addr().unwrap());
         let serving = std::thread::spawn(move || reflector.run().unwrap());
-        let beside = Beside::start(at, &Options::default(), Duration::from_millis(2)).unwrap();
+        let beside = Beside::start(at, &Options::default(), Duration::from_millis(2), key).unwrap();
         for phase in [Phase::Idle, Phase::Between, Phase::Loaded] {
             beside.enter(phase);
-            rping_net::wait::sleep(Duration::from_millis(100));
+            let before = handle.answered();
+            // At most one of these was on its way before.
+            while handle.answered() < before + 5 {
+                rping_net::wait::sleep(Duration::from_millis(1));
+            }
         }
         let found = beside.finish().unwrap();
         handle.stop();
         serving.join().unwrap();
         for latency in [&found.idle, &found.loaded] {
-            assert!(latency.sent > 3, "{latency:?}");
-            assert_eq!(latency.received, latency.sent);
+            assert!(
+                latency.received >= 3 && latency.received <= latency.sent,
+                "{latency:?}"
+            );
             let counts = [&latency.round_trip, &latency.forward, &latency.reverse].map(|d| d.moments.count());
             assert_eq!(counts, [latency.received; 3]);
-            assert!(latency.round_trips_per_minute().unwrap() > 60.0);
+            assert!(latency.round_trips_per_minute().is_some() && latency.clock_error.is_some());
         }
-        // One clock at both ends: the halves of a round trip are no longer than it.
-        let most = |delays: &Delays| delays.moments.max().unwrap();
-        assert!(most(&found.idle.forward) <= most(&found.idle.round_trip) + 1_000_000);
+    }
+
+    #[test]
+    fn probes_are_counted_under_the_phase_in_which_they_were_sent() {
+        probes(Service::Stamp, None);
+    }
+
+    #[test]
+    fn a_reflector_with_a_key_is_asked_with_it() {
+        let key = Key::new(b"sixteen octets!!").unwrap();
+        probes(Service::Sealed(key.clone()), Some(key));
     }
 
     #[test]
     fn silence_is_loss() {
         let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let at = nobody.local_addr().unwrap();
-        let beside = Beside::start(at, &Options::default(), Duration::from_millis(5)).unwrap();
-        rping_net::wait::sleep(Duration::from_millis(40));
+        let beside = Beside::start(at, &Options::default(), Duration::from_millis(5), None).unwrap();
+        // Each is there before its phase is over.
+        let heard = || {
+            for _ in 0..3 {
+                nobody.recv(&mut [0; 64]).unwrap();
+            }
+        };
+        heard();
         beside.enter(Phase::Loaded);
-        rping_net::wait::sleep(Duration::from_millis(40));
+        heard();
         let found = beside.finish().unwrap();
         assert!(found.idle.sent > 0 && found.loaded.sent > 0);
         assert_eq!((found.idle.received, found.loaded.received), (0, 0));
