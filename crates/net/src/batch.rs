@@ -272,6 +272,18 @@ impl Filled<'_> {
         let Some(headers) = self.batch.headers.get_mut(first..self.batch.filled) else {
             return Ok(0);
         };
+        if let [only] = headers {
+            let sent = sys::retry(|| {
+                // SAFETY: as below, for one header; `retry` is told of a failure by a negative number, as there.
+                let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const only.msg_hdr, flags) };
+                if sent < 0 {
+                    -1
+                } else {
+                    1
+                }
+            });
+            return sent.map(|sent| sent as usize);
+        }
         sys::retry(|| {
             // SAFETY: every header in the range was filled by `push` with pointers into `self.batch`, borrowed mutably,
             // and into `self.bytes`, borrowed as long as `self`; the kernel only reads the latter.

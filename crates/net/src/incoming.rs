@@ -156,15 +156,21 @@ pub(crate) fn receive_from_all(
     let mut look = None;
     let looks = sockets.len() <= LOOKED_AT;
     let mut may_look = looks;
+    // Where the last packet had to be waited for, as in a ping-pong, a receive before the wait is in vain, and costs what a
+    // packet does.
+    let mut waits_first = std::mem::take(&mut waiter.is_quiet) && looks && lane.is_none();
+    let mut waited = false;
     loop {
         let mut all = Drained::All;
         let mut any = false;
+        let at_once = std::mem::take(&mut waits_first);
         if let Some((number, lane)) = &mut lane {
             let (drained, heard) = lane.receive(|incoming| each(*number, incoming));
             any |= heard;
             all = drained;
         }
-        for (i, socket) in sockets.iter_mut().enumerate() {
+        let asked = if at_once { 0 } else { sockets.len() };
+        for (i, socket) in sockets.iter_mut().take(asked).enumerate() {
             let take = |incoming: Incoming<'_>| each(i, incoming);
             let (drained, heard) = match look {
                 Some(_) => socket.receive_one(take)?,
@@ -176,9 +182,14 @@ pub(crate) fn receive_from_all(
             }
         }
         let now = Clock.now();
+        if at_once && now >= until {
+            continue;
+        }
         if any || all == Drained::More || now >= until {
+            waiter.is_quiet = any && waited;
             return Ok(all);
         }
+        waited = true;
         if std::mem::take(&mut may_look) {
             look = waiter.look(now, until);
         }

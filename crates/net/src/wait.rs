@@ -168,6 +168,8 @@ pub struct Waiter {
     linger: Duration,
     waker: Option<Waker>,
     polled: Vec<libc::pollfd>,
+    /// What came last had to be waited for: there will be nothing yet the next time either.
+    pub(crate) is_quiet: bool,
 }
 
 impl Waiter {
@@ -188,6 +190,7 @@ impl Waiter {
             linger: Duration::ZERO,
             waker: None,
             polled: Vec::with_capacity(4),
+            is_quiet: false,
         }
     }
 

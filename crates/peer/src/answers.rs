@@ -82,6 +82,8 @@ pub(crate) struct Answers {
     bytes: Vec<u8>,
     answers: Vec<Answer>,
     batch: Vec<Packet>,
+    /// Wall clock less monotonic clock, as it stood when the batch began.
+    wall: i128,
 }
 
 impl Answers {
@@ -101,6 +103,7 @@ impl Answers {
             bytes,
             answers: Vec::with_capacity(Answers::ROOM),
             batch: Vec::with_capacity(BATCH),
+            wall: 0,
         }
     }
 
@@ -116,6 +119,9 @@ impl Answers {
 
     /// Writes the answer to `request`, which came in by `socket`.
     pub(crate) fn add(&mut self, socket: usize, request: &Received<'_>) -> Added {
+        if self.answers.is_empty() {
+            self.wall = Clock.wall_nanos(Timestamp::ZERO);
+        }
         if request.cut || !may_be_answered(request.from) {
             return Added::Not;
         }
@@ -151,6 +157,7 @@ impl Answers {
             repeats,
             latest,
             bytes,
+            wall,
             ..
         } = self;
         let room = bytes.get_mut(start..start + LARGEST)?;
@@ -169,7 +176,7 @@ impl Answers {
         };
         let mut with = Reflection {
             seq: sender.seq,
-            received: ntp(request.at.at),
+            received: ntp(*wall, request.at.at),
             // Written again just before it leaves.
             sent: NtpTimestamp(0),
             error_estimate: ErrorEstimate::new(false, STAMP_ERROR_NS),
@@ -225,6 +232,7 @@ impl Answers {
             bytes,
             answers,
             batch,
+            wall,
             ..
         } = self;
         let mut mine = answers.iter().filter(|answer| answer.socket == number).peekable();
@@ -237,7 +245,7 @@ impl Answers {
                 batch.push(answer.packet.clone());
             }
             socket.set_class(first.class);
-            let mut sent = ntp(Clock.now());
+            let mut sent = ntp(*wall, Clock.now());
             for packet in batch.iter() {
                 let Some(answer) = bytes.get_mut(packet.bytes.clone()) else {
                     continue;
@@ -248,7 +256,7 @@ impl Answers {
                     Service::Sealed(key) => {
                         // Sealing takes its time, which the residence is to show.
                         set_sent_sealed(answer, sent, key);
-                        sent = ntp(Clock.now());
+                        sent = ntp(*wall, Clock.now());
                     }
                 }
             }
@@ -295,8 +303,8 @@ fn last_of(sender: &SenderPacket, from: IpAddr) -> usize {
     (octets.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) >> 112) as usize
 }
 
-fn ntp(at: Timestamp) -> NtpTimestamp {
-    NtpTimestamp::from_unix_nanos(u64::try_from(Clock.wall_nanos(at)).unwrap_or(0))
+fn ntp(wall: i128, at: Timestamp) -> NtpTimestamp {
+    NtpTimestamp::from_unix_nanos(u64::try_from(wall + i128::from(at.as_nanos())).unwrap_or(0))
 }
 
 fn is_link_local(address: IpAddr) -> bool {
