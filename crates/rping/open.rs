@@ -185,12 +185,17 @@ const CLOSING_INTERRUPTED: Duration = Duration::from_millis(100);
 /// Sends what places the losses at the end, and tells what happened on which way.
 fn conclude_directions(probe: &mut rping_udp::UdpProbe, report: &mut Report) -> Result<(), rping_udp::Error> {
     if report.failure.is_none() {
+        let (job, rate) = (&report.job, report.job.max_rate);
+        // Sent no quicker than the probes were.
+        let turn = rate.map_or(Duration::ZERO, |hz| {
+            Duration::try_from_secs_f64(job.targets.len() as f64 / hz).unwrap_or(Duration::ZERO)
+        });
         let most = if report.interrupted {
             CLOSING_INTERRUPTED
         } else {
-            CLOSING
+            CLOSING.saturating_add(turn)
         };
-        probe.close(report.job.dscp.unwrap_or(0), most)?;
+        probe.close(job.dscp.unwrap_or(0), most, rate)?;
     }
     report.directions = vec![None; report.job.targets.len()];
     let live: Vec<usize> = report.job.live().map(|(place, _)| place as usize).collect();

@@ -179,6 +179,9 @@ pub struct PhaseText {
     pub forward: Sampled,
     #[serde(default)]
     pub reverse: Sampled,
+    /// By how much the two ways may be off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_error_ns: Option<u64>,
 }
 
 /// A test, as it was kept or as it has just been made: everything that is shown of it.
@@ -580,6 +583,7 @@ impl LatencyText {
             rtt: Sampled::whole(&of.round_trip.moments, Some(&of.round_trip.histogram)),
             forward: Sampled::whole(&of.forward.moments, Some(&of.forward.histogram)),
             reverse: Sampled::whole(&of.reverse.moments, Some(&of.reverse.histogram)),
+            clock_error_ns: of.clock_error,
         };
         LatencyText {
             reflector: found.reflector,
@@ -601,6 +605,7 @@ impl LatencyText {
                 round_trip: delays(&of.rtt)?,
                 forward: delays(&of.forward)?,
                 reverse: delays(&of.reverse)?,
+                clock_error: of.clock_error_ns,
             })
         };
         Some(Findings {

@@ -26,17 +26,31 @@ const ROUNDS: u32 = 10;
 const GRACE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How many go at once, and the time that each takes up: never more than a millisecond's worth in one burst.
+fn pace(rate: Option<f64>) -> (usize, Duration) {
+    match rate.filter(|rate| *rate > 0.0 && rate.is_finite()) {
+        Some(rate) => {
+            let apart = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
+            (((rate / 1000.0) as usize).clamp(1, BATCH), apart)
+        }
+        // Many at once are spread a little.
+        None => (BATCH, Duration::from_micros(200) / BATCH as u32),
+    }
+}
+
 impl UdpProbe {
     /// Sends closing packets to the targets whose reflectors answered, until each has answered one, for `most` in all.
-    /// `dscp` is the probes' own.
+    /// `dscp` is the probes' own, `rate` the most packets a second over all targets.
     ///
     /// # Errors
     /// When a socket is of no use any more.
-    pub fn close(&mut self, dscp: u8, most: Duration) -> Result<(), Error> {
+    pub fn close(&mut self, dscp: u8, most: Duration, rate: Option<f64>) -> Result<(), Error> {
         let Some(trails) = &self.trails else { return Ok(()) };
         let count = self.exchange.targets().len() as u32;
         let mut open: Vec<TargetId> = (0..count).map(TargetId).filter(|&t| trails.is_heard(t)).collect();
         let end = Clock.now().plus(most);
+        let (at_once, apart) = pace(rate);
+        let mut next = Clock.now();
         let wait = (Duration::from_nanos(trails.slowest()).saturating_mul(2) + GRACE).min(PATIENCE);
         for round in 0..ROUNDS {
             if open.is_empty() || Clock.now() >= end {
@@ -44,14 +58,16 @@ impl UdpProbe {
             }
             // A reflector that answers no TLVs answers the others.
             let asks = round % 2 == 0;
-            for part in open.clone().chunks(BATCH) {
+            for part in open.clone().chunks(at_once) {
+                while Clock.now() < next.min(end) {
+                    self.hear_closing(next.min(end), &mut open)?;
+                }
+                if Clock.now() >= end {
+                    break;
+                }
                 let beyond = if round == 0 { BEYOND } else { 0 };
                 self.send_closing(part, beyond, asks.then_some(dscp));
-                // Many at once are spread a little.
-                let pause = Clock.now().plus(Duration::from_micros(200)).min(end);
-                if open.len() > BATCH {
-                    self.hear_closing(pause, &mut open)?;
-                }
+                next = Clock.now().plus(apart.saturating_mul(part.len() as u32));
             }
             let until = Clock.now().plus(wait).min(end);
             while !open.is_empty() && Clock.now() < until {
@@ -134,5 +150,22 @@ impl UdpProbe {
         use rping_engine::Probe as _;
         let is_timed = self.clock_steps() == 0;
         self.trails.as_ref()?.conclude(target, counts, is_timed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_leave_in_a_second_than_were_allowed() {
+        for rate in [0.5, 10.0, 1000.0, 1234.5, 100_000.0, 1e9] {
+            let (at_once, apart) = pace(Some(rate));
+            assert!((1..=BATCH).contains(&at_once) && at_once as f64 <= (rate / 1000.0).max(1.0));
+            assert!(apart.as_secs_f64() * rate > 0.99, "{rate}: {apart:?}");
+        }
+        for none in [None, Some(0.0), Some(f64::INFINITY), Some(f64::NAN)] {
+            assert_eq!(pace(none).0, BATCH);
+        }
     }
 }
