@@ -403,7 +403,7 @@ fn verdict(bundle: &Bundle, gathered: &Gathered, question: Option<&Question>) ->
                 ));
             }
         }
-        (None, Some(_)) if gathered.interrupted => {
+        (None, Some(_)) if gathered.inconclusive => {
             text.push_str("VERDICT none: a signal came before there was one.\n");
         }
         (None, Some(_)) => text.push_str("VERDICT none: no probe failed, and nothing was diagnosed.\n"),
