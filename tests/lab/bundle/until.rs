@@ -138,7 +138,9 @@ fn until_failure_ends_without_one_by_count_or_signal() {
     );
     let unpacked = Unpacked::of(&place.path("s"));
     assert!(
-        unpacked.text("verdict.txt").starts_with("VERDICT none: no probe failed"),
+        unpacked
+            .text("verdict.txt")
+            .starts_with("VERDICT none: no probe failed"),
         "{}",
         unpacked.text("verdict.txt")
     );
