@@ -11,30 +11,11 @@ use rping_stats::{Histogram, Moments};
 
 use super::directions::{ReflectorDoc, WayDoc};
 use super::figures::{self, Rtt, Totals};
+use super::frame::{AssertionDoc, Frame, Lateness, Timestamps, SCHEMA};
 use super::{clock, payload_size};
-use crate::assertion::{Value, Verdict};
 use crate::job::{show_ip, Job, Kind, Target};
 use crate::report::Report;
 use rping_udp::Directions;
-
-/// The run as one document.
-#[derive(Serialize)]
-pub(super) struct Document<'a> {
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
-    schema: &'static str,
-    version: &'static str,
-    command: &'static str,
-    started_at: String,
-    duration_ns: u64,
-    interrupted: bool,
-    failure: Option<&'a str>,
-    options: Options,
-    instrument: Instrument<'a>,
-    totals: Totals,
-    targets: Targets<'a>,
-    assertions: Vec<AssertionDoc>,
-}
 
 #[derive(Serialize)]
 struct Options {
@@ -61,34 +42,9 @@ struct Instrument<'a> {
 }
 
 #[derive(Serialize)]
-struct Timestamps {
-    tx: Option<&'static str>,
-    rx: Option<&'static str>,
-}
-
-#[derive(Serialize)]
 struct Waiting {
     client: Option<&'static str>,
     server: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct Lateness {
-    p50: Option<u64>,
-    p99: Option<u64>,
-    max: Option<u64>,
-}
-
-#[derive(Serialize)]
-pub(crate) struct AssertionDoc {
-    expr: String,
-    holds: bool,
-    /// A time.
-    value_ns: Option<u64>,
-    /// What is no time: a part of 1, a rate per second, a count.
-    value: Option<f64>,
-    target: Option<String>,
-    why: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -196,59 +152,39 @@ impl Serialize for Targets<'_> {
     }
 }
 
-impl<'a> Document<'a> {
-    /// The document of `report`; `kind` is the value of a leading key `type`, for streams.
-    pub(super) fn of(report: &'a Report, kind: Option<&'static str>) -> Document<'a> {
-        let run = &report.run;
-        let (p50, p99, max) = run.lateness_ns;
-        Document {
-            kind,
-            schema: "rping.run/1",
-            version: env!("CARGO_PKG_VERSION"),
-            command: report.job.kind.as_str(),
-            started_at: clock::nanos(&report.epoch, run.span.0).to_string(),
-            duration_ns: run.span.1.nanos_since(run.span.0),
-            interrupted: report.interrupted,
-            failure: report.failure.as_deref(),
-            options: Options::of(&report.job),
-            instrument: Instrument {
-                timestamps: Timestamps {
-                    tx: report.tx_stamps(),
-                    rx: report.rx_stamps(),
-                },
-                pacing: report.instrument.pacing,
-                lateness_ns: Lateness { p50, p99, max },
-                waiting: Waiting {
-                    client: report.instrument.waiting.map(|(here, _)| here),
-                    server: report.instrument.waiting.and_then(|(_, there)| there),
-                },
-                local_drops: run.local_drops,
-                clock_steps: run.clock_steps,
-                longest_stall_ns: run.longest_stall_ns,
-                warnings: figures::warnings(report),
+/// The document of `report`; `kind` is the value of a leading key `type`, for streams.
+pub(super) fn of<'a>(report: &'a Report, kind: Option<&'static str>) -> impl Serialize + 'a {
+    let run = &report.run;
+    let (p50, p99, max) = run.lateness_ns;
+    Frame {
+        kind,
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION"),
+        command: report.job.kind.as_str(),
+        started_at: clock::nanos(&report.epoch, run.span.0).to_string(),
+        duration_ns: run.span.1.nanos_since(run.span.0),
+        interrupted: report.interrupted,
+        failure: report.failure.as_deref(),
+        options: Options::of(&report.job),
+        instrument: Instrument {
+            timestamps: Timestamps {
+                tx: report.tx_stamps(),
+                rx: report.rx_stamps(),
             },
-            totals: Totals::of(report),
-            targets: Targets(report),
-            assertions: report.verdicts().into_iter().map(AssertionDoc::of).collect(),
-        }
-    }
-}
-
-impl AssertionDoc {
-    pub(crate) fn of(verdict: Verdict) -> AssertionDoc {
-        let (value_ns, value) = match verdict.value {
-            Some(Value::Time(ns)) => (Some(figures::whole(ns)), None),
-            Some(Value::Ratio(x) | Value::Rate(x) | Value::Bits(x) | Value::Count(x)) => (None, Some(x)),
-            None => (None, None),
-        };
-        AssertionDoc {
-            expr: verdict.expr,
-            holds: verdict.holds,
-            value_ns,
-            value,
-            target: verdict.target,
-            why: verdict.why,
-        }
+            pacing: report.instrument.pacing,
+            lateness_ns: Lateness { p50, p99, max },
+            waiting: Waiting {
+                client: report.instrument.waiting.map(|(here, _)| here),
+                server: report.instrument.waiting.and_then(|(_, there)| there),
+            },
+            local_drops: run.local_drops,
+            clock_steps: run.clock_steps,
+            longest_stall_ns: run.longest_stall_ns,
+            warnings: figures::warnings(report),
+        },
+        totals: Totals::of(report),
+        targets: Targets(report),
+        assertions: report.verdicts().into_iter().map(AssertionDoc::of).collect(),
     }
 }
 

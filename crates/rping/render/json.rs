@@ -7,7 +7,7 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
 use rping_engine::Record;
 
-use super::document::Document;
+use super::document;
 use super::{escape, Out, Render};
 use crate::job::Job;
 use crate::report::{Epoch, Report};
@@ -37,7 +37,7 @@ impl Render for Json {
     }
 
     fn end(&mut self, report: &Report) -> io::Result<()> {
-        write(&mut self.out, &Document::of(report, None), PrettyFormatter::new())?;
+        write(&mut self.out, &document::of(report, None), PrettyFormatter::new())?;
         self.out.write_all(b"\n")?;
         self.out.flush()
     }
@@ -49,7 +49,7 @@ impl Render for Json {
 
 /// Writes the document with the stream's leading `"type":"summary"`, on one line.
 pub(super) fn summary(out: &mut Out, report: &Report) -> io::Result<()> {
-    write(out, &Document::of(report, Some("summary")), CompactFormatter)?;
+    write(out, &document::of(report, Some("summary")), CompactFormatter)?;
     out.write_all(b"\n")
 }
 

@@ -25,6 +25,7 @@ mod document;
 pub mod escape;
 mod event;
 mod figures;
+mod frame;
 mod histogram;
 pub mod icmp;
 mod json;

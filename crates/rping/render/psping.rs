@@ -338,9 +338,19 @@ fn histogram(target: &TargetReport, wanted: &Buckets) -> String {
         Buckets::Equal(n) => buckets::equal(kept, &target.stats.rtt(), *n),
         Buckets::Bounds(bounds) => buckets::bounds(kept, bounds),
     };
-    let mut text = "\nLatency\tCount\n".to_owned();
-    for bucket in buckets {
-        let _ = writeln!(text, "{:.2}\t{}", bucket.lower_ns as f64 / 1e6, bucket.count);
+    table(
+        "Latency",
+        buckets
+            .iter()
+            .map(|bucket| (bucket.lower_ns as f64 / 1e6, bucket.count)),
+    )
+}
+
+/// A histogram as PsPing prints one: what was counted, then the lower bound of each bucket and its count.
+pub(super) fn table(what: &str, buckets: impl Iterator<Item = (f64, u64)>) -> String {
+    let mut text = format!("\n{what}\tCount\n");
+    for (lower, count) in buckets {
+        let _ = writeln!(text, "{lower:.2}\t{count}");
     }
     text
 }

@@ -8,26 +8,8 @@ use rping_peer::iperf::{End, Interval, Protocol, Side};
 use serde::Serialize;
 
 use super::{loss, mode, rate, throughput, Ended};
-use crate::render::document::AssertionDoc;
+use crate::render::frame::{AssertionDoc, Frame, Lateness, Timestamps, SCHEMA};
 use crate::render::{clock, json, Out};
-
-#[derive(Serialize)]
-struct Document<'a> {
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
-    schema: &'static str,
-    version: &'static str,
-    command: &'static str,
-    started_at: String,
-    duration_ns: u64,
-    interrupted: bool,
-    failure: Option<&'a str>,
-    options: Options<'a>,
-    instrument: Instrument<'a>,
-    totals: Totals,
-    targets: [Target<'a>; 1],
-    assertions: Vec<AssertionDoc>,
-}
 
 #[derive(Serialize)]
 struct Options<'a> {
@@ -51,24 +33,11 @@ struct Options<'a> {
 
 #[derive(Serialize)]
 struct Instrument<'a> {
-    timestamps: Stamps,
+    timestamps: Timestamps,
     pacing: Option<&'static str>,
     lateness_ns: Lateness,
     local_drops: u64,
     warnings: &'a [String],
-}
-
-#[derive(Serialize)]
-struct Stamps {
-    tx: Option<&'static str>,
-    rx: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct Lateness {
-    p50: Option<u64>,
-    p99: Option<u64>,
-    max: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -239,9 +208,9 @@ pub(super) fn whole<'a>(ended: &Ended<'a>, kind: Option<&'static str>) -> impl S
             system_percent,
         })
     };
-    Document {
+    Frame {
         kind,
-        schema: "rping.run/1",
+        schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
         command: "bandwidth",
         started_at: clock::nanos(&ended.epoch, ended.epoch.started).to_string(),
@@ -274,7 +243,7 @@ pub(super) fn whole<'a>(ended: &Ended<'a>, kind: Option<&'static str>) -> impl S
             gso: p.segments,
         },
         instrument: Instrument {
-            timestamps: Stamps { tx: None, rx: None },
+            timestamps: Timestamps::default(),
             pacing: (p.bandwidth > 0).then_some("precise"),
             lateness_ns: Lateness {
                 p50: lateness.and_then(|of| of.p50_ns),

@@ -7,6 +7,7 @@ use rping_peer::iperf::{Client, End, Interval, Protocol};
 
 use super::Ended;
 use crate::args::{Show, PSPING_BANNER};
+use crate::render::psping::table;
 use crate::render::Out;
 
 fn protocol(client: &Client) -> &'static str {
@@ -138,11 +139,8 @@ fn histogram(out: &mut Out, rates: &[f64], n: usize) -> io::Result<()> {
             *count += 1;
         }
     }
-    writeln!(out, "\nBandwidth\tCount")?;
-    for (k, count) in counts.iter().enumerate() {
-        writeln!(out, "{:.2}\t{count}", label(k))?;
-    }
-    Ok(())
+    let buckets = counts.iter().enumerate().map(|(k, count)| (label(k), *count));
+    out.write_all(table("Bandwidth", buckets).as_bytes())
 }
 
 #[cfg(test)]
