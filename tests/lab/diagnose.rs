@@ -36,7 +36,7 @@ const SPARING: [&str; 1] = ["a router without a route"];
 #[test]
 fn each_fault_is_named_by_its_layer_and_gone_when_it_is_removed() {
     let name = "each_fault_is_named_by_its_layer_and_gone_when_it_is_removed";
-    if !require_root(name) || !require_program(name, "nft") {
+    if !require_root(name) || !require_program(name, "nft") || !require_program(name, "iptables-legacy") {
         return;
     }
     let next = Mutex::new(CASES.iter().enumerate());
@@ -215,6 +215,29 @@ fn without_privileges_it_does_what_it_can_and_says_what_it_could_not() {
     assert!(
         run.stdout.contains("VERDICT layer=neighbour"),
         "the kernel's table tells it, too: {run:?}"
+    );
+    // It saw neither packets nor rules: this host's own filter could be what drops the answers.
+    bench::filter(&pair.server, "input", "tcp dport 445 drop");
+    let mut command = pair.client.unprivileged(env!("CARGO_BIN_EXE_rping"));
+    let run = finish(command.args(["diagnose", "10.77.0.2:445", "-q"]));
+    assert!(
+        run.stdout.starts_with("VERDICT layer=port confidence=medium"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn without_a_way_to_its_name_server_that_is_whose_way_is_said_to_be_missing() {
+    if !require_root("without_a_way_to_its_name_server_that_is_whose_way_is_said_to_be_missing") {
+        return;
+    }
+    let pair = Lab::pair();
+    let _etc = Etc::new(&pair.client, "", "nameserver 203.0.113.53\n");
+    let run = rping(&pair.client, &["diagnose", "fileserver.test:445", "-q"]);
+    assert!(
+        run.stdout.starts_with("VERDICT layer=route confidence=")
+            && run.stdout.contains("no route to the DNS server 203.0.113.53"),
+        "{run:?}"
     );
 }
 

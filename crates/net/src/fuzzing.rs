@@ -28,10 +28,11 @@ pub fn port_unreachable(destination: SocketAddr, offender: IpAddr, quoted: &[u8]
     SocketError::new(error, Some(destination), quoted)
 }
 
-/// Reads any bytes as what the kernel answers to questions about routes, neighbours and interfaces.
+/// Reads any bytes as what the kernel answers to questions about routes, neighbours, interfaces and filters.
 pub fn netlink(bytes: &[u8]) {
     crate::netlink::read_all(bytes);
     crate::iface::read_all(bytes);
+    crate::xtables::read_all(bytes);
 }
 
 /// Reads any bytes as an Ethernet frame that holds an IPv4 packet.

@@ -43,6 +43,7 @@ mod targets;
 pub mod tcp;
 pub mod usage;
 pub mod wait;
+pub mod xtables;
 
 pub use clock::Clock;
 pub use datagram::{Datagram, Packet};

@@ -315,6 +315,16 @@ pub(super) const CASES: &[Case] = &[
             },
         )
     }),
+    case(
+        "own firewall of the older iptables: output drop",
+        "local_firewall",
+        || older(Lab::pair(), "-A OUTPUT -p tcp --dport 445 -j DROP"),
+    ),
+    case(
+        "own firewall of the older iptables: drops the answers",
+        "local_firewall",
+        || older(Lab::pair(), "-A INPUT -s 10.77.0.2 -i c+ -p tcp -j DROP"),
+    ),
     case("own firewall: drops the answers", "local_firewall", || {
         filtered_pair(Lab::pair(), true, "input", "tcp sport 445 drop", PAIR)
     }),
@@ -586,6 +596,25 @@ fn with_dns(hosts: &str, servers: &[&str]) -> (Pair, Etc) {
 
 fn kept(pair: &Pair, etc: Etc) -> Keep {
     vec![Box::new(etc), serve(&pair.server), Box::new(pair.server.clone())]
+}
+
+/// A rule of the older iptables on the client of a pair that serves.
+fn older(pair: Pair, rule: &str) -> Place {
+    let words = |rule: &str| {
+        let words = ["iptables-legacy"].into_iter().chain(rule.split(' '));
+        words.map(str::to_owned).collect::<Vec<String>>()
+    };
+    let run = move |namespace: &Namespace, rule: &str| {
+        let words = words(rule);
+        namespace.exec(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    run(&pair.client, rule);
+    let near = pair.client.clone();
+    let keep: Keep = vec![serve(&pair.server), Box::new(pair.server)];
+    Place::new(&pair.client, PAIR, keep, move || {
+        run(&near, "-F");
+        Vec::new()
+    })
 }
 
 /// Addresses that are preferred to IPv4 (RFC 6724 section 2.1), as the lab's own are not.

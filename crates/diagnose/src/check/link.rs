@@ -177,21 +177,32 @@ fn without_route(mut finding: Finding, facts: &Facts) -> Judged {
             off.next().filter(|_| !has_default)
         });
     let none_is_up = !interfaces.is_empty() && !interfaces.iter().any(|interface| usable(interface));
+    let called = match facts.subject {
+        Some(_) => "the target".to_owned(),
+        None => facts.way_words(),
+    };
     let summary = match (culprit, interfaces.is_empty()) {
         (Some(culprit), _) if !culprit.up => format!(
-            "{} is switched off, and the route to the target went with it (Windows would say: General failure).",
+            "{} is switched off, and the route to {} went with it (Windows would say: General failure).",
+            culprit.name, called
+        ),
+        (Some(culprit), _) => format!(
+            "{} has no carrier, and no other way leads to {called}.",
             culprit.name
         ),
-        (Some(culprit), _) => format!("{} has no carrier, and no other way leads to the target.", culprit.name),
         (None, true) => {
-            "This host has no network interface but the loopback one (Windows would say: General failure).".to_owned()
+            "This host has no network interface but the loopback one (Windows would say: General failure)."
+                .to_owned()
         }
         (None, false) if none_is_up => {
             "No network interface is up (Windows would say: General failure).".to_owned()
         }
         _ => {
             return finding
-                .proves("at least one interface is up", "that any of them leads to the target")
+                .proves(
+                    "at least one interface is up",
+                    "that any of them leads to the target",
+                )
                 .into()
         }
     };

@@ -185,10 +185,10 @@ struct Rules {
 
 fn read_rules(facts: &Facts) -> Rules {
     let mut found = Rules::default();
-    if !facts.firewall.legacy.is_empty() {
+    if !facts.firewall.unread.is_empty() {
         found.lines.push(format!(
-            "tables of the older iptables are there and not read: {}",
-            super::words::list(&facts.firewall.legacy)
+            "tables of the older iptables are there and were not read: {}",
+            super::words::list(&facts.firewall.unread)
         ));
     }
     let before = match &facts.firewall.before {
@@ -201,8 +201,15 @@ fn read_rules(facts: &Facts) -> Rules {
         }
         None => return found,
     };
+    let older = match facts.firewall.older.is_empty() {
+        true => String::new(),
+        false => format!(
+            " and older iptables ({})",
+            super::words::list(&facts.firewall.older)
+        ),
+    };
     found.lines.push(format!(
-        "nftables: {} in {} read",
+        "nftables{older}: {} in {} read",
         super::words::count(before.rules.len(), "rule", "rules"),
         super::words::count(before.chains.len(), "chain", "chains")
     ));

@@ -15,10 +15,11 @@ mod own;
 mod path;
 mod port;
 mod route;
+mod rule_words;
 mod rules;
 pub(crate) mod words;
 
-pub use rules::describe as describe_rule;
+pub use rule_words::describe as describe_rule;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -293,6 +293,14 @@ fn silent(mut finding: Finding, facts: &Facts, port: u16, resent: u32) -> Judged
         (true, _) => "the host answers otherwise",
         _ => "the host is alive on its link",
     };
+    // Somebody who may neither watch packets nor read rules cannot tell this host's own filter from another's.
+    let is_blind = facts.wire.why_not.is_some() && !facts.firewall.is_known() && !own;
+    if is_blind {
+        finding.evidence.push(
+            "neither packets nor all of this host's own filter rules were seen: they may be what drops the answers"
+                .to_owned(),
+        );
+    }
     let finding = finding
         .proves(
             format!("SYNs to port {port} get no answer, and {alive}"),
@@ -307,5 +315,9 @@ fn silent(mut finding: Finding, facts: &Facts, port: u16, resent: u32) -> Judged
         count(resent as usize, "SYN", "SYNs"),
         elsewhere(facts)
     );
-    Judged::fault(finding, Layer::Port, seen, summary)
+    let judged = Judged::fault(finding, Layer::Port, seen, summary);
+    match is_blind {
+        true => judged.ambiguous(),
+        false => judged,
+    }
 }

@@ -40,8 +40,10 @@ impl Check for Route {
                     .source
                     .map_or("no address of ours".to_owned(), |s| s.to_string());
                 let line = match route.gateway {
-                    Some(gateway) => format!("{to} goes to {gateway} by {egress}, from {from}"),
-                    None => format!("{to} is on the link of {egress}, from {from}"),
+                    Some(gateway) => {
+                        format!("{} goes to {gateway} by {egress}, from {from}", facts.way_words())
+                    }
+                    None => format!("{} is on the link of {egress}, from {from}", facts.way_words()),
                 };
                 let finding = others(finding.saw(line), way);
                 wide_mask(&finding, way, to).unwrap_or_else(|| {
@@ -147,12 +149,13 @@ fn no_route(mut finding: Finding, facts: &Facts, way: &WayFacts, to: IpAddr) -> 
         .filter(|kind| crate::gather::way::is_refusing(*kind))
         .or(in_table.map(|e| e.kind));
     finding.result = Outcome::Fail;
+    let called = facts.way_words();
     let (what, summary, next) = match (refusing, errno) {
-        (Some(RouteKind::Blackhole), _) | (None, libc::EINVAL) => refused(to, "blackhole"),
-        (Some(RouteKind::Unreachable), _) | (None, libc::EHOSTUNREACH) => refused(to, "unreachable"),
-        (Some(RouteKind::Prohibit), _) | (None, libc::EACCES) => refused(to, "prohibit"),
-        (Some(RouteKind::Throw), _) => refused(to, "throw"),
-        _ => none(way, facts, to),
+        (Some(RouteKind::Blackhole), _) | (None, libc::EINVAL) => refused(&called, "blackhole"),
+        (Some(RouteKind::Unreachable), _) | (None, libc::EHOSTUNREACH) => refused(&called, "unreachable"),
+        (Some(RouteKind::Prohibit), _) | (None, libc::EACCES) => refused(&called, "prohibit"),
+        (Some(RouteKind::Throw), _) => refused(&called, "throw"),
+        _ => none(way, facts, to, &called),
     };
     finding.evidence.push(what);
     if let Some(entry) = in_table {
@@ -186,7 +189,7 @@ fn no_route(mut finding: Finding, facts: &Facts, way: &WayFacts, to: IpAddr) -> 
     Judged::fault(finding, Layer::Route, seen, summary)
 }
 
-fn refused(to: IpAddr, kind: &str) -> (String, String, String) {
+fn refused(to: &str, kind: &str) -> (String, String, String) {
     (
         format!("the route to {to} is of type {kind}: this host refuses to send"),
         format!("A {kind} route of this host's own covers {to}: its packets are refused before they leave."),
@@ -196,7 +199,7 @@ fn refused(to: IpAddr, kind: &str) -> (String, String, String) {
     )
 }
 
-fn none(way: &WayFacts, facts: &Facts, to: IpAddr) -> (String, String, String) {
+fn none(way: &WayFacts, facts: &Facts, to: IpAddr, called: &str) -> (String, String, String) {
     let family = if to.is_ipv4() { "IPv4" } else { "IPv6" };
     let own: Vec<String> = facts
         .own
@@ -222,8 +225,8 @@ fn none(way: &WayFacts, facts: &Facts, to: IpAddr) -> (String, String, String) {
         "and there is no default route"
     };
     (
-        format!("no route to {to}, {why}"),
-        format!("This host has no route to {to}, {why} (Windows would say: General failure)."),
+        format!("no route to {called}, {why}"),
+        format!("This host has no route to {called}, {why} (Windows would say: General failure)."),
         next,
     )
 }

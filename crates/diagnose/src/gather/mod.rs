@@ -10,6 +10,7 @@ pub(crate) mod firewall;
 pub(crate) mod latch;
 pub(crate) mod mtu;
 pub(crate) mod name;
+pub(crate) mod nonce;
 pub(crate) mod own;
 pub(crate) mod path;
 pub(crate) mod ports;
@@ -118,6 +119,15 @@ impl Facts {
     pub(crate) fn way_target(&self) -> Option<IpAddr> {
         let server = || self.name.servers.first().map(|server| server.address);
         self.subject.map(|to| to.ip()).or_else(server)
+    }
+
+    /// Who that is, in words: what is said of a DNS server's way is not said of the target's.
+    pub(crate) fn way_words(&self) -> String {
+        match (self.subject, self.way_target()) {
+            (None, Some(server)) => format!("the DNS server {server}"),
+            (_, Some(to)) => to.to_string(),
+            (_, None) => "the target".to_owned(),
+        }
     }
 
     /// Something from the subject itself came back.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rping_engine::Timestamp;
 use rping_net::{iface, Clock};
 
+use super::nonce::nonce;
 use crate::names::dns::{self, Answer, Kind};
 use crate::names::{in_hosts, order, HostsEntry, Resolv};
 
@@ -289,8 +290,8 @@ fn converse(
     until: Timestamp,
     answers: &mut [Option<(Answer, Duration)>; 2],
 ) -> std::io::Result<()> {
-    // An identifier that an outsider cannot guess at once; the port is the kernel's choice.
-    let id = (Clock.now().as_nanos() >> 3) as u16;
+    // An identifier that an outsider cannot guess; the port is the kernel's choice.
+    let id = nonce() as u16;
     let queries =
         [(id, Kind::A), (id.wrapping_add(1), Kind::Aaaa)].map(|(id, kind)| dns::query(id, name, kind));
     let local: IpAddr = match server {

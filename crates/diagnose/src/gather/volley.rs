@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use super::nonce::nonce;
 use rping_engine::{Left, Reason, Refusal, Timestamp};
 use rping_icmp::message::{self, Echo};
 use rping_net::errqueue::SocketError;
@@ -90,6 +91,8 @@ impl Hit {
 struct Flight {
     socket: Datagram,
     id: u16,
+    /// What an echo reply has to bring back at the beginning of its payload.
+    nonce: u64,
     kind: Kind,
     to: IpAddr,
     at: Timestamp,
@@ -100,10 +103,11 @@ struct Flight {
 pub(crate) fn fire(shots: &[Shot], until: Timestamp) -> Vec<Hit> {
     let mut hits: Vec<Option<Hit>> = shots.iter().map(|_| None).collect();
     let mut flights: Vec<(usize, Flight)> = Vec::with_capacity(shots.len());
-    let base = Clock.now().as_nanos() as u16;
+    let nonce = nonce();
+    let base = (nonce >> 48) as u16;
     for (number, shot) in shots.iter().enumerate() {
         let id = base.wrapping_add((number as u16).wrapping_mul(7));
-        match launch(shot, id) {
+        match launch(shot, id, nonce.rotate_left(number as u32)) {
             Ok(flight) => flights.push((number, flight)),
             Err(why) => hits[number] = Some(Hit::Denied(why)),
         }
@@ -134,7 +138,7 @@ pub(crate) fn fire(shots: &[Shot], until: Timestamp) -> Vec<Hit> {
     hits.into_iter().map(|hit| hit.unwrap_or(Hit::Silent)).collect()
 }
 
-fn launch(shot: &Shot, id: u16) -> Result<Flight, String> {
+fn launch(shot: &Shot, id: u16, nonce: u64) -> Result<Flight, String> {
     let v6 = shot.to.is_ipv6();
     let options = Options {
         ttl: shot.ttl,
@@ -164,7 +168,7 @@ fn launch(shot: &Shot, id: u16) -> Result<Flight, String> {
                 rping_net::datagram::Kind::IcmpDatagram { id } => id,
                 _ => id,
             };
-            (echo(v6, id, payload), without_port(shot.to), id)
+            (echo(v6, id, payload, nonce), without_port(shot.to), id)
         }
         Kind::Udp => (vec![0; payload], shot.to, id),
     };
@@ -184,6 +188,7 @@ fn launch(shot: &Shot, id: u16) -> Result<Flight, String> {
     Ok(Flight {
         socket,
         id,
+        nonce,
         kind: shot.kind,
         to: shot.to.ip(),
         at,
@@ -194,6 +199,7 @@ fn launch(shot: &Shot, id: u16) -> Result<Flight, String> {
 impl Flight {
     fn read(&mut self) {
         let (kind, id, to, at) = (self.kind, self.id, self.to, self.at);
+        let nonce = self.nonce.to_be_bytes();
         let hit = &mut self.hit;
         // A socket that is of no use any more stays silent.
         let _ = self.socket.receive(|incoming| {
@@ -212,9 +218,10 @@ impl Flight {
                 }
                 Incoming::Packet(packet) => {
                     let is_reply = kind == Kind::Udp
-                        || Echo::parse(packet.payload).is_some_and(|(echo, _)| {
+                        || Echo::parse(packet.payload).is_some_and(|(echo, payload)| {
                             (echo.kind == message::V4.reply || echo.kind == message::V6.reply)
                                 && echo.id == id
+                                && payload.starts_with(&nonce)
                         });
                     if is_reply && !packet.damaged && packet.from.ip() == to {
                         *hit = Some(Hit::Answered {
@@ -239,9 +246,11 @@ fn quotes(error: &SocketError, id: u16) -> bool {
     }
 }
 
-fn echo(v6: bool, id: u16, payload: usize) -> Vec<u8> {
+/// The payload is eight bytes at least: every size that is sent holds them.
+fn echo(v6: bool, id: u16, payload: usize, nonce: u64) -> Vec<u8> {
     let types = if v6 { message::V6 } else { message::V4 };
-    let mut bytes = vec![0; message::HEADER + payload];
+    let mut bytes = vec![0; message::HEADER + payload.max(8)];
+    bytes[message::HEADER..message::HEADER + 8].copy_from_slice(&nonce.to_be_bytes());
     if let Some(header) = bytes.first_chunk_mut() {
         Echo {
             kind: types.request,
