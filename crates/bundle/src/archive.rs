@@ -45,10 +45,18 @@ pub enum ReadError {
     NoManifest,
 }
 
+/// A file of a bundle.
+#[derive(Clone, Debug)]
+struct Held {
+    /// `None` for one that is longer than what is looked into.
+    bytes: Option<Vec<u8>>,
+    sha256: String,
+}
+
 /// A bundle that was read.
 #[derive(Clone, Debug)]
 pub struct Archive {
-    files: BTreeMap<String, Vec<u8>>,
+    files: BTreeMap<String, Held>,
     manifest: Value,
     /// Files whose hash is not that of the manifest, files without one, and those that the manifest names in vain.
     pub altered: Vec<String>,
@@ -75,7 +83,7 @@ impl Archive {
         rest.map_err(damaged)?;
         let manifest: Value = files
             .get(MANIFEST)
-            .filter(|bytes| bytes.len() <= LONGEST)
+            .and_then(|held| held.bytes.as_ref())
             .and_then(|bytes| serde_json::from_slice(bytes).ok())
             .filter(|manifest: &Value| manifest["schema"] == "rping.bundle/1")
             .ok_or(ReadError::NoManifest)?;
@@ -87,15 +95,19 @@ impl Archive {
         })
     }
 
-    /// The bytes of a file.
+    /// The bytes of a file; `None` where there is none, or one longer than [`LONGEST`].
     pub fn file(&self, name: &str) -> Option<&[u8]> {
-        self.files.get(name).map(Vec::as_slice)
+        self.files.get(name)?.bytes.as_deref()
+    }
+
+    /// Whether there is a file of this name that is longer than [`LONGEST`].
+    pub fn is_long(&self, name: &str) -> bool {
+        self.files.get(name).is_some_and(|held| held.bytes.is_none())
     }
 
     /// A file as text; what is no UTF-8 is replaced. `None` for one longer than [`LONGEST`].
     pub fn text(&self, name: &str) -> Option<String> {
         self.file(name)
-            .filter(|bytes| bytes.len() <= LONGEST)
             .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 
@@ -115,7 +127,7 @@ impl Archive {
     }
 }
 
-fn read_files(unpacked: &mut impl Read) -> Result<BTreeMap<String, Vec<u8>>, ReadError> {
+fn read_files(unpacked: &mut impl Read) -> Result<BTreeMap<String, Held>, ReadError> {
     let mut tar = tar::Archive::new(unpacked);
     let mut files = BTreeMap::new();
     // Raw: extensions of the format are entries like others, and refused, so none of them is taken into memory.
@@ -135,17 +147,42 @@ fn read_files(unpacked: &mut impl Read) -> Result<BTreeMap<String, Vec<u8>>, Rea
             )));
         }
         let announced = entry.size();
-        let mut bytes = Vec::new();
-        // Grows with what comes, not with what is announced.
-        entry.read_to_end(&mut bytes).map_err(damaged)?;
-        if bytes.len() as u64 != announced {
+        let (held, length) = hold(&mut entry)?;
+        if length != announced {
             return Err(ReadError::Damaged(format!("{name} ends too early")));
         }
-        if files.insert(name.clone(), bytes).is_some() {
+        if files.insert(name.clone(), held).is_some() {
             return Err(ReadError::Strange(format!("it holds {name:?} twice")));
         }
     }
     Ok(files)
+}
+
+/// Reads a file to its end: its hash, and its bytes unless they are more than are looked into. Grows with what comes, not
+/// with what is announced.
+fn hold(entry: &mut impl Read) -> Result<(Held, u64), ReadError> {
+    let (mut hasher, mut bytes, mut length) = (Sha256::new(), Vec::new(), 0u64);
+    let mut piece = [0; 16 << 10];
+    loop {
+        let got = match entry.read(&mut piece) {
+            Ok(0) => break,
+            Ok(got) => piece.get(..got).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(damaged(error)),
+        };
+        hasher.update(got);
+        length += got.len() as u64;
+        if length <= LONGEST as u64 {
+            bytes.extend_from_slice(got);
+        } else {
+            bytes = Vec::new();
+        }
+    }
+    let held = Held {
+        bytes: (length <= LONGEST as u64).then_some(bytes),
+        sha256: hex(&hasher.finalize()),
+    };
+    Ok((held, length))
 }
 
 fn damaged(error: io::Error) -> ReadError {
@@ -191,7 +228,7 @@ impl<R: Read> Read for Told<R> {
     }
 }
 
-fn altered(files: &BTreeMap<String, Vec<u8>>, manifest: &Value) -> Vec<String> {
+fn altered(files: &BTreeMap<String, Held>, manifest: &Value) -> Vec<String> {
     let mut altered = Vec::new();
     let mut named = BTreeMap::new();
     for entry in manifest["files"].as_array().into_iter().flatten() {
@@ -199,12 +236,12 @@ fn altered(files: &BTreeMap<String, Vec<u8>>, manifest: &Value) -> Vec<String> {
             named.insert(name, hash);
         }
     }
-    for (name, bytes) in files {
+    for (name, held) in files {
         if name == MANIFEST || name == SUMS {
             continue;
         }
         match named.remove(name.as_str()) {
-            Some(hash) if hash == hex(&Sha256::digest(bytes)) => {}
+            Some(hash) if hash == held.sha256 => {}
             Some(_) => altered.push(format!("{name} is not as the manifest says")),
             None => altered.push(format!("{name} is not in the manifest")),
         }

@@ -114,6 +114,25 @@ fn a_bundle_that_was_cut_short_or_changed_is_noticed() {
     assert!(altered.contains("timeline.ndjson is missing"), "{altered}");
 }
 
+#[test]
+fn a_file_that_is_too_long_is_hashed_and_not_kept() {
+    let mut bundle = Bundle::new(About {
+        limit: 64 << 20,
+        ..About::default()
+    });
+    bundle.add(
+        "sysctl.txt",
+        "x",
+        Content::Table,
+        "a line\n".repeat(LONGEST / 7 + 1).into_bytes(),
+    );
+    let read = Archive::read(&bundle.pack(Vec::new(), None).unwrap().1[..]).unwrap();
+    assert!(read.is_long("sysctl.txt") && read.file("sysctl.txt").is_none());
+    assert_eq!(read.altered, Vec::<String>::new());
+    let notes = crate::diff::compare(&read, &read).notes.join(", ");
+    assert!(notes.contains("sysctl.txt is too long to be compared"), "{notes}");
+}
+
 /// Zeros without an end, for a bomb.
 struct Zeros(u64);
 

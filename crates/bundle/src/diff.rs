@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::archive::LONGEST;
 use crate::counters::{self, Counters};
 use crate::Archive;
 
@@ -144,9 +143,10 @@ fn notes(a: &Archive, b: &Archive) -> Vec<String> {
         .map(|(file, _)| *file)
         .chain(SETTINGS.iter().map(|(file, ..)| *file));
     for file in listed {
-        let is_long = |archive: &Archive| archive.file(file).is_some_and(|bytes| bytes.len() > LONGEST);
         match (a.file(file), b.file(file)) {
-            _ if is_long(a) || is_long(b) => notes.push(format!("{file} is too long to be compared")),
+            _ if a.is_long(file) || b.is_long(file) => {
+                notes.push(format!("{file} is too long to be compared"))
+            }
             (Some(_), None) => notes.push(format!("B holds no {file}: what it would show is not compared")),
             (None, Some(_)) => notes.push(format!("A holds no {file}: what it would show is not compared")),
             _ => {}
