@@ -4,9 +4,11 @@
     benches/compare.py make DIR [--runs N]      makes N real runs of each kind, one after another (quiet machine)
     benches/compare.py judge DIR [--pairs N]    compares N pairs of each kind and says how many were worse, better, same
 
-RPING names the program. The kinds: ICMP echo and TCP connect on loopback, STAMP to `rping server` over a veth pair. Nothing is
-changed between two runs, so each "worse" is a false one, or a mood of the machine that lasts for a run: pairs that follow each
-other directly are counted apart, too.
+RPING names the program. The kinds: ICMP echo on loopback, TCP connect and STAMP to `rping server`
+over a veth pair. Nothing is
+changed between two runs, so each "worse" is a false one, or a mood of the machine that lasts for a run. What moods there are is
+taken out by a third comparison: of each two runs that follow each other one goes to the one side and one to the other, by lot, and
+the sides are merged (`rping merge`), as docs/comparing.md advises.
 """
 import argparse
 import itertools
@@ -15,6 +17,7 @@ import os
 import pathlib
 import random
 import subprocess
+import tempfile
 import time
 
 RPING = os.environ.get("RPING", "target/release/rping")
@@ -86,6 +89,30 @@ def judge(of, most):
         )
 
 
+def merged(place, name, files):
+    to = place / name
+    subprocess.run([RPING, "merge", *files, "--save", to], check=True, stdout=subprocess.DEVNULL)
+    return to
+
+
+def by_lot(of, most):
+    random.seed(2)
+    for kind in KINDS:
+        files = sorted(of.glob(f"{kind}-*.rping"))
+        near = list(zip(files[::2], files[1::2]))
+        counts = {"worse": 0, "better": 0, "same": 0}
+        with tempfile.TemporaryDirectory() as place:
+            for _ in range(most):
+                drawn = [random.sample(pair, 2) for pair in near]
+                sides = [merged(pathlib.Path(place), name, [pair[at] for pair in drawn]) for at, name in enumerate("ab")]
+                counts[verdict(*sides)] += 1
+        print(
+            f"{kind:6} {most} times {len(near)} runs against {len(near)}, alternating by lot: worse {counts['worse']} "
+            f"({100 * counts['worse'] / most:.1f}%), better {counts['better']}, same {counts['same']}",
+            flush=True,
+        )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("make", "judge"))
@@ -97,6 +124,7 @@ def main():
         make(args.dir, args.runs)
     else:
         judge(args.dir, args.pairs)
+        by_lot(args.dir, args.pairs)
 
 
 main()
