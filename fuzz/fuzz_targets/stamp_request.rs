@@ -4,8 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use rping_wire::stamp::auth::{reflect_sealed, set_sent_sealed, Key, AUTH_LEN};
 use rping_wire::stamp::{
-    is_sender_packet, reflect, reflect_any, tlv, ErrorEstimate, NtpTimestamp, Reflection, ReflectorPacket,
-    SenderPacket, BASE_LEN,
+    is_sender_packet, looks_like_answer, reflect, reflect_any, tlv, ErrorEstimate, NtpTimestamp, Reflection,
+    ReflectorPacket, SenderPacket, BASE_LEN,
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -32,6 +32,15 @@ fuzz_target!(|bytes: &[u8]| {
             tlv::answer(tail, 0xff);
             tlv::class_seen(tail);
         }
+    }
+    // What a reflector answers bears the times of one clock, and no listener for any sender takes it for a request.
+    let one_clock = Reflection {
+        received: NtpTimestamp(0xe000_0000 << 32),
+        sent: NtpTimestamp(0xe000_0001 << 32),
+        ..with
+    };
+    if reflect_any(bytes, &one_clock, &mut answer).is_ok() {
+        assert!(looks_like_answer(&answer));
     }
     let Some(key) = Key::new(&[7; 16]) else { return };
     assert!(SenderPacket::open(&key, bytes).is_err(), "a guessed HMAC");
