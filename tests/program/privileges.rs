@@ -152,6 +152,8 @@ fn ports_below_1024_are_taken_also_when_the_privileges_have_gone() {
     for args in [
         // Each stream has a socket of its own on the server's port.
         "bandwidth 10.77.0.2:80 -u -b 1m -n 1s -q --omit 0",
+        "bandwidth 10.77.0.2:80 -S 10.77.0.1:800 -P 2 -n 20 -q --omit 0",
+        "bandwidth 10.77.0.2:80 -u -S 10.77.0.1:800 -P 2 -b 1m -n 20 -q --omit 0",
         "tcp 10.77.0.2:80 -S 10.77.0.1:901 -n 1",
         "latency 10.77.0.2:80 -S 10.77.0.1:902 -n 10",
         "udp 10.77.0.2:80 -S 10.77.0.1:903 -n 1",

@@ -247,8 +247,8 @@ impl Client {
         let asks = "the server was to ask for the streams";
         control.expect(State::CreateStreams, STEP, asks).await?;
         let mut carriers = Vec::with_capacity(parameters.streams());
-        for _ in 0..parameters.streams() {
-            carriers.push(self.open_stream(&cookie, &parameters, spare).await?);
+        for place in 0..parameters.streams() {
+            carriers.push(self.open_stream(place, &cookie, &parameters, spare).await?);
         }
         for state in [State::TestStart, State::TestRunning] {
             control

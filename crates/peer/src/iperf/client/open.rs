@@ -28,7 +28,11 @@ const EARLY_MOST: usize = 4096;
 
 impl Client {
     pub(super) async fn connect(&self) -> Result<tokio::net::TcpStream, Error> {
-        let (options, server, patience) = (self.stream.clone(), self.server, self.patience);
+        let (mut options, server, patience) = (self.stream.clone(), self.server, self.patience);
+        // A port that was asked for is the streams'.
+        if let Some(source) = &mut options.source {
+            source.set_port(0);
+        }
         let connected = tokio::task::spawn_blocking(move || options.connect(server, patience)).await;
         let stream = connected.map_err(|_| Error::Terminated)??;
         // A server that vanishes without a word is noticed.
@@ -45,11 +49,13 @@ impl Client {
 
     pub(super) async fn open_stream(
         &self,
+        place: usize,
         cookie: &Cookie,
         parameters: &Parameters,
         spare: &Spare,
     ) -> Result<Carrier, Error> {
-        let (options, server, patience) = (self.stream.clone(), self.server, self.patience);
+        let (mut options, server, patience) = (self.stream.clone(), self.server, self.patience);
+        options.source = options.source.map(|source| at_place(source, place));
         match parameters.protocol {
             Protocol::Tcp => {
                 let (cookie, key) = (*cookie, self.key.clone());
@@ -75,6 +81,16 @@ impl Client {
             }
         }
     }
+}
+
+/// Where the stream with this place leaves from: two cannot share one port, so the next has the next.
+fn at_place(mut source: SocketAddr, place: usize) -> SocketAddr {
+    if source.port() > 0 {
+        let next = usize::from(source.port()).saturating_add(place);
+        // Beyond the last port is any.
+        source.set_port(u16::try_from(next).unwrap_or(0));
+    }
+    source
 }
 
 /// What is done when a connection fails over the key.
