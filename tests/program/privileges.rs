@@ -146,9 +146,6 @@ fn ports_below_1024_are_taken_also_when_the_privileges_have_gone() {
     command.args(["server", "10.77.0.2:80"]);
     let mut server = Background::spawn(command);
     server.wait_for("Ctrl-C ends it", Duration::from_secs(20));
-    // No more than that one right is kept.
-    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("it runs");
-    assert!(status.contains("CapEff:\t0000000000000400"), "{status}");
     for args in [
         // Each stream has a socket of its own on the server's port.
         "bandwidth 10.77.0.2:80 -u -b 1m -n 1s -q --omit 0",
@@ -171,4 +168,7 @@ fn ports_below_1024_are_taken_also_when_the_privileges_have_gone() {
             server.log()
         );
     }
+    // No more than that one right is kept.
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("it runs");
+    assert!(status.contains("CapEff:\t0000000000000400"), "{status}");
 }
