@@ -1,6 +1,7 @@
 //! The two ends of throughput and latency tests, and the far end of STAMP: `rping server` and what measures against it.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 mod answers;
 pub mod auth;
 pub mod beside;
@@ -41,6 +42,9 @@ pub enum Error {
     /// An echo cannot authenticate anybody.
     #[error("a plain echo answers everybody: it cannot be had beside a key")]
     OpenEcho,
+    /// Nobody unknown is told about this host.
+    #[error("an agent tells about this host: it cannot be had without a key")]
+    OpenAgent,
     /// A thread failed, and told why on standard error.
     #[error("a thread of the server failed")]
     Thread,

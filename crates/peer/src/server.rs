@@ -1,5 +1,6 @@
 //! `rping server`: one port number. On UDP the STAMP reflector, and iperf3's datagram streams once their test stands;
-//! on TCP whatever a connection turns out to begin with: iperf3's cookie, or the latency exchange's hello.
+//! on TCP whatever a connection turns out to begin with: iperf3's cookie, the latency exchange's hello,
+//! or the agent's.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
@@ -11,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::agent::server::Desk;
 use crate::answers::Service;
 use crate::claims::Claims;
 use crate::crowd::{Beyond, Crowd};
@@ -41,6 +43,7 @@ pub struct Server {
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     key: Option<Key>,
+    agent: Option<Desk>,
     log: Log,
     claims: Claims,
     tests: Tests,
@@ -123,11 +126,16 @@ impl Server {
     /// Listens where it is told to.
     ///
     /// # Errors
-    /// The address that cannot be had; an echo beside a key.
+    /// The address that cannot be had; an echo beside a key; an agent without one.
     pub fn open(listen: &Listen, limits: Limits, log: Log) -> Result<Server, Error> {
         if listen.key.is_some() && !listen.echo.is_empty() {
             return Err(Error::OpenEcho);
         }
+        let agent = match (&listen.agent, &listen.key) {
+            (Some(agent), Some(key)) => Some(Desk::new(Arc::clone(agent), key.clone())),
+            (Some(_), None) => return Err(Error::OpenAgent),
+            (None, _) => None,
+        };
         let service = |usual: Service| listen.key.clone().map_or(usual, Service::Sealed);
         let (mut reflectors, mut listeners, mut echoes) = (Vec::new(), Vec::new(), Vec::new());
         let claims = Claims::default();
@@ -162,6 +170,7 @@ impl Server {
             exchanges: Arc::new(Exchanges::new(limits.wait, limits.duration)),
             limits,
             key: listen.key.clone(),
+            agent,
             log,
             claims,
             tests: Tests::default(),

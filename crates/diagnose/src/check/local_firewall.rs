@@ -260,6 +260,7 @@ fn packet(facts: &Facts, leaves: bool) -> Option<Packet> {
     };
     Some(Packet {
         leaves,
+        begins: leaves,
         source,
         destination,
         port: facts.port,

@@ -13,11 +13,13 @@ use super::rule_words::place_words;
 /// A packet of the flow, as far as it is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
-    /// It leaves this host; else it comes back.
+    /// It leaves this host; else it comes in.
     pub(crate) leaves: bool,
+    /// The first packet of the flow, to the port; else the answer, from there.
+    pub(crate) begins: bool,
     pub(crate) source: Option<IpAddr>,
     pub(crate) destination: Option<IpAddr>,
-    /// TCP with this port at the far end, else ICMP.
+    /// TCP with this port at the end that is asked, else ICMP.
     pub(crate) port: Option<u16>,
     pub(crate) interface: Option<(String, u32)>,
     pub(crate) v6: bool,
@@ -55,7 +57,7 @@ enum Holds {
 pub(crate) fn judge(rules: &Ruleset, packet: &Packet) -> Ruled {
     let places: &[u32] = match packet.leaves {
         true => &[hook::LOCAL_OUT, hook::POST_ROUTING],
-        false => &[hook::LOCAL_IN],
+        false => &[hook::PRE_ROUTING, hook::LOCAL_IN],
     };
     let mut perhaps = None;
     for place in places {
@@ -328,9 +330,9 @@ impl Place<'_> {
         }
     }
 
-    /// `NFT_CT_STATE`: new on the way out, established on the way back.
+    /// `NFT_CT_STATE`: new for the first packet, established for the answer.
     fn connection(&self, key: u32) -> Option<Vec<u8>> {
-        let state: u32 = if self.packet.leaves { 8 } else { 2 };
+        let state: u32 = if self.packet.begins { 8 } else { 2 };
         (key == 0).then(|| state.to_ne_bytes().to_vec())
     }
 
@@ -344,12 +346,12 @@ impl Place<'_> {
             (1, 12, 4, false) | (1, 8, 16, true) => bytes(packet.source),
             (1, 16, 4, false) | (1, 24, 16, true) => bytes(packet.destination),
             (1, 9, 1, false) | (1, 6, 1, true) => Some(vec![self.protocol()]),
-            (2, 0, 2, _) if packet.port.is_some() && !packet.leaves => port(packet.port),
-            (2, 2, 2, _) if packet.port.is_some() && packet.leaves => port(packet.port),
-            // Flags: SYN on the way out, SYN and ACK on the way back.
-            (2, 13, 1, _) if packet.port.is_some() => Some(vec![if packet.leaves { 0x02 } else { 0x12 }]),
+            (2, 0, 2, _) if packet.port.is_some() && !packet.begins => port(packet.port),
+            (2, 2, 2, _) if packet.port.is_some() && packet.begins => port(packet.port),
+            // Flags: SYN, or SYN and ACK.
+            (2, 13, 1, _) if packet.port.is_some() => Some(vec![if packet.begins { 0x02 } else { 0x12 }]),
             // Type: echo request, echo reply.
-            (2, 0, 1, v6) if packet.port.is_none() => Some(vec![match (v6, packet.leaves) {
+            (2, 0, 1, v6) if packet.port.is_none() => Some(vec![match (v6, packet.begins) {
                 (false, true) => 8,
                 (false, false) => 0,
                 (true, true) => 128,
@@ -399,7 +401,7 @@ impl Place<'_> {
         let (Some(port), Some(inverted)) = (self.packet.port, info.get(11)) else {
             return Holds::No;
         };
-        let (at, invert, other) = match self.packet.leaves {
+        let (at, invert, other) = match self.packet.begins {
             true => (4, inverted & 2 != 0, 0),
             false => (0, inverted & 1 != 0, 4),
         };

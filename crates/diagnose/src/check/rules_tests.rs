@@ -5,6 +5,7 @@ use super::*;
 fn packet() -> Packet {
     Packet {
         leaves: true,
+        begins: true,
         source: Some(IpAddr::from([10, 0, 0, 1])),
         destination: Some(IpAddr::from([10, 0, 0, 2])),
         port: Some(445),
@@ -194,7 +195,7 @@ fn chains_of_the_other_family_and_of_other_hooks_are_not_asked() {
     rules.chains[0].hook = Some((hook::LOCAL_IN, 0));
     assert_eq!(taken(&rules), None);
     let mut back = packet();
-    back.leaves = false;
+    (back.leaves, back.begins) = (false, false);
     assert!(matches!(judge(&rules, &back), Ruled::Taken { surely: true, .. }));
     rules.chains[0].family = family::IPV6;
     assert_eq!(judge(&rules, &back), Ruled::Passes);

@@ -34,6 +34,8 @@ pub mod family {
 
 /// `NF_INET_…`: where in a packet's way a chain is asked.
 pub mod hook {
+    /// As it comes in, before it is routed.
+    pub const PRE_ROUTING: u32 = 0;
     /// For a local socket.
     pub const LOCAL_IN: u32 = 1;
     /// From a local socket.

@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Shared;
+use crate::agent::begins_agent;
+use crate::agent::server::Desk;
 use crate::auth;
 use crate::iperf::server::{serve, Place, Summary};
 use crate::iperf::Protocol;
@@ -68,6 +70,10 @@ async fn meet(mut stream: TcpStream, from: SocketAddr, shared: &Arc<Shared>) -> 
         exchange(first, stream, from, shared).await;
         return None;
     }
+    if let Some(desk) = shared.agent.as_ref().filter(|_| begins_agent(first)) {
+        tell(desk, stream, from, shared).await;
+        return None;
+    }
     if !begins_cookie(first) {
         return refused();
     }
@@ -79,6 +85,26 @@ async fn meet(mut stream: TcpStream, from: SocketAddr, shared: &Arc<Shared>) -> 
         Ok(cookie) => Some((stream, cookie)),
         Err(_) => refused(),
     }
+}
+
+/// A client that asks what this host sees of a flow.
+async fn tell(desk: &Desk, stream: TcpStream, from: SocketAddr, shared: &Arc<Shared>) {
+    let client = SocketAddr::new(from.ip().to_canonical(), from.port());
+    let told = desk.serve(stream, client.ip()).await;
+    let line = match told {
+        Ok(flow) => {
+            let port = flow.port.map(|port| format!(" port {port}")).unwrap_or_default();
+            format!(
+                "{client}: told what is seen here of its packets to {}{port}",
+                flow.to
+            )
+        }
+        Err(why) => {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
+            format!("{client}: not told anything: {why}")
+        }
+    };
+    (shared.log)(&line);
 }
 
 /// A latency exchange: agreed on here, carried out by a thread of its own.

@@ -1,10 +1,12 @@
 //! What a server allows, and where it listens.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rping_net::Wait;
 
+use crate::agent::Agent;
 use crate::sessions::Bounds;
 use crate::Key;
 
@@ -59,6 +61,8 @@ pub struct Listen {
     pub echo: Vec<SocketAddr>,
     /// With it nothing unauthenticated is served.
     pub key: Option<Key>,
+    /// Tells clients what this host sees of their flows. Not without a key.
+    pub agent: Option<Arc<dyn Agent>>,
 }
 
 impl Default for Limits {
