@@ -7,9 +7,11 @@ use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rping_diagnose::FarEnd;
 use rping_engine::Timestamp;
-use rping_net::caps::{drop_all_but, is_reserved, Cap};
+use rping_net::caps::{drop_all_but, holds, is_reserved, Cap};
 use rping_net::Clock;
+use rping_peer::agent::Agent;
 use rping_peer::{Listen, Server, ServerHandle};
 
 use crate::args::{Place, ServerArgs};
@@ -37,6 +39,13 @@ fn serve(args: &ServerArgs) -> Result<(), Box<dyn std::error::Error>> {
     // A connection takes a descriptor; where the limit cannot be raised, fewer are open at once.
     let _ = rping_net::caps::raise_nofile();
     let key = crate::key::load(args.key_file.as_deref())?;
+    if args.agent && key.is_none() {
+        return Err(format!(
+            "--agent tells about this host, and nobody unknown is to be told: give --key-file FILE, or the key in {}",
+            crate::key::VARIABLE
+        )
+        .into());
+    }
     let (resolver, local) = (SystemResolver::default(), LocalNet::system());
     let all = |place: Option<&Place>| match place {
         Some(place) => place.addresses(&resolver, &local),
@@ -47,14 +56,21 @@ fn serve(args: &ServerArgs) -> Result<(), Box<dyn std::error::Error>> {
         stamp: all(args.stamp.as_ref())?,
         echo: all(args.echo.as_ref())?,
         key,
+        agent: args.agent.then(|| Arc::new(FarEnd) as Arc<dyn Agent>),
     };
     let (voice, heard) = Voice::new();
     let server = Server::open(&listen, args.limits.clone(), voice.log()).map_err(in_words)?;
     announce(&listen, &server);
     // Each UDP stream of a test has a socket of its own on that port.
     let later = server.local_addrs().any(|address| is_reserved(address.port()));
-    let kept: &[Cap] = if later { &[Cap::NetBindService] } else { &[] };
-    drop_all_but(kept).map_err(|error| format!("cannot give up privileges: {error}"))?;
+    let mut kept = Vec::new();
+    kept.extend(later.then_some(Cap::NetBindService));
+    if args.agent {
+        // Its packet sockets are opened for each client, and the packet filter is read for each.
+        kept.extend([Cap::NetRaw, Cap::NetAdmin]);
+        tell(&agent_rights());
+    }
+    drop_all_but(&kept).map_err(|error| format!("cannot give up privileges: {error}"))?;
     let handle = server.handle();
     let stopped = handle.clone();
     signals::end_by(move || stopped.stop())?;
@@ -96,6 +112,20 @@ fn in_words(error: rping_peer::Error) -> String {
         other => other.to_string(),
     };
     format!("cannot listen on {address}: {what}")
+}
+
+/// What the agent keeps, and what it cannot see for want of it.
+fn agent_rights() -> String {
+    let may = |cap| holds(cap).unwrap_or(false);
+    let lacks = match (may(Cap::NetRaw), may(Cap::NetAdmin)) {
+        (true, true) => {
+            return "rping server: an agent for rping diagnose --peer; keeps CAP_NET_RAW and CAP_NET_ADMIN for it".to_owned()
+        }
+        (true, false) => "keeps CAP_NET_RAW; without CAP_NET_ADMIN it does not see the packet filter's rules",
+        (false, true) => "keeps CAP_NET_ADMIN; without CAP_NET_RAW it does not see packets",
+        (false, false) => "without CAP_NET_RAW and CAP_NET_ADMIN it sees neither packets nor the packet filter's rules",
+    };
+    format!("rping server: an agent for rping diagnose --peer; {lacks}")
 }
 
 /// Waits a moment for a thread to end.

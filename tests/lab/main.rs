@@ -2,6 +2,7 @@
 //! emulated link with a log. Needs root; says so and is skipped without it, fails without it in CI.
 
 mod accounting;
+mod agent;
 mod bundle;
 mod diagnose;
 mod directions;

@@ -177,6 +177,8 @@ pub struct Diagnosis {
     pub checks: Vec<Finding>,
     /// What they amount to.
     pub verdict: Verdict,
+    /// What the agent at the far end said; `None` where none was asked.
+    pub peer: Option<crate::far::FarView>,
     /// Everything was asked; `false` when it ended before, by [`Stop`](crate::Stop) or because its time was up.
     pub complete: bool,
 }
@@ -224,8 +226,16 @@ pub(crate) enum Seen {
     Time,
     /// The error number of a system call.
     Errno,
+    /// What packet sockets saw at the far end's interfaces.
+    FarWire,
+    /// A table of the far end's kernel.
+    FarTable,
+    /// A counter of the far end's kernel.
+    FarCounter,
+    /// A rule of the far end's packet filter.
+    FarRule,
 }
 
-fn nanos<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn nanos<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod far;
 mod finding;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -22,6 +23,7 @@ mod walk;
 use std::net::SocketAddr;
 
 pub use check::describe_rule;
+pub use far::{FarEnd, FarView, Loss, Peer};
 pub use finding::{Confidence, Diagnosis, Finding, Layer, Outcome, Verdict};
 pub use walk::{Stop, Walk};
 
@@ -36,6 +38,8 @@ pub struct Question {
     pub port: Option<u16>,
     /// IPv6 alone (`true`) or IPv4 alone.
     pub v6: Option<bool>,
+    /// An agent at the far end that is asked what it sees of it.
+    pub peer: Option<Peer>,
 }
 
 /// A name or an address.

@@ -34,6 +34,7 @@ pub(crate) fn judge(facts: &Facts) -> Diagnosis {
     }
     Diagnosis {
         target: facts.text.clone(),
+        peer: crate::far::words::view(facts),
         checks,
         verdict: match facts.cut_short {
             Some(after) => early(suspicions, facts, works, after),

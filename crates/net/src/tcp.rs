@@ -7,7 +7,7 @@ mod counters;
 mod reserve;
 mod watch;
 
-pub use counters::retransmit_failures;
+pub use counters::{listen_overflows, retransmit_failures};
 pub use reserve::Reserved;
 pub use watch::{Ready, Watch};
 

@@ -147,6 +147,8 @@ pub(super) fn parse(args: BundleArgs) -> Result<BundleRequest, Usage> {
         [] => None,
         [host] => Some(DiagnoseRequest {
             target: diagnose::one(host)?,
+            peer: None,
+            key_file: None,
             family: args.family.family(),
             json: false,
             quiet: false,

@@ -1,10 +1,13 @@
 //! `rping diagnose`: what was typed, and what it means.
 
-use clap::Args;
-use rping_diagnose::{Host as Whom, Question};
+use std::path::PathBuf;
 
-use super::flags::{DocumentArgs, FamilyArgs};
+use clap::Args;
+use rping_diagnose::{Host as Whom, Peer, Question};
+
+use super::flags::{DocumentArgs, FamilyArgs, KeyArgs};
 use super::output::Color;
+use super::server::PORT;
 use super::{shown, Family, Usage};
 use crate::targets::{service_port, Host, LocalNet, Ports, Spec};
 
@@ -15,6 +18,16 @@ pub(crate) struct DiagnoseArgs {
     pub(crate) host: Vec<String>,
     #[command(flatten, next_help_heading = "Target")]
     pub(crate) family: FamilyArgs,
+    /// Ask the far end, too: where rping server --agent runs with the same key; port 5201 unless it is given. Tells which way packets are lost
+    #[arg(
+        long,
+        value_name = "SERVER[:PORT]",
+        allow_hyphen_values = true,
+        help_heading = "Far end"
+    )]
+    pub(crate) peer: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
 
     #[command(flatten, next_help_heading = "Output")]
     pub(crate) document: DocumentArgs,
@@ -28,6 +41,10 @@ pub(crate) struct DiagnoseArgs {
 pub struct DiagnoseRequest {
     /// The target as it was written.
     pub target: Spec,
+    /// The agent that is asked.
+    pub peer: Option<Spec>,
+    /// The file that holds the key for it.
+    pub key_file: Option<PathBuf>,
     /// One family only.
     pub family: Option<Family>,
     /// One JSON document instead of text.
@@ -47,8 +64,16 @@ pub(super) fn parse(args: &DiagnoseArgs) -> Result<DiagnoseRequest, Usage> {
         }));
     };
     let target = one(host)?;
+    let peer = args.peer.as_deref().map(peer).transpose()?;
+    if peer.is_none() && args.key.key_file.is_some() {
+        return Err(Usage::new(
+            "--key-file is for --peer: say which agent is to be asked, or leave it away",
+        ));
+    }
     Ok(DiagnoseRequest {
         target,
+        peer,
+        key_file: args.key.key_file.clone(),
         family: args.family.family(),
         json: args.document.is_json(),
         quiet: args.quiet,
@@ -76,6 +101,18 @@ pub(super) fn one(host: &str) -> Result<Spec, Usage> {
     Ok(target)
 }
 
+/// Reads `SERVER[:PORT]`.
+fn peer(typed: &str) -> Result<Spec, Usage> {
+    let spec = Spec::parse(typed).map_err(|why| Usage::about("--peer", why))?;
+    match (spec.host(), spec.single_port()) {
+        (Host::Span { .. }, _) | (_, None) => Err(Usage::new(format_args!(
+            "--peer: {} is not one host and one port",
+            shown(typed)
+        ))),
+        _ => Ok(spec),
+    }
+}
+
 impl DiagnoseRequest {
     /// The question behind it.
     ///
@@ -96,6 +133,11 @@ impl DiagnoseRequest {
             }
             _ => None,
         };
+        let peer = self
+            .peer
+            .as_ref()
+            .map(|peer| self.agent(peer, local))
+            .transpose()?;
         let v6 = self.family.map(|family| family == Family::V6);
         let host = match self.target.host() {
             Host::Name(name) => Whom::Name(name.clone()),
@@ -122,6 +164,31 @@ impl DiagnoseRequest {
             host,
             port,
             v6,
+            peer,
+        })
+    }
+
+    fn agent(&self, peer: &Spec, local: &LocalNet) -> Result<Peer, Usage> {
+        let key = crate::key::load(self.key_file.as_deref())?.ok_or_else(|| {
+            Usage::new(format_args!(
+                "--peer takes the key that the agent was started with: give --key-file FILE, or the key in {}",
+                crate::key::VARIABLE
+            ))
+        })?;
+        let host = match peer.host() {
+            Host::Name(name) => Whom::Name(name.clone()),
+            Host::Address { ip, zone } => {
+                let scope = zone.as_deref().map(|zone| local.zone(zone)).transpose();
+                let scope = scope.map_err(Usage::new)?.unwrap_or(0);
+                Whom::Address(crate::targets::socket_address(*ip, 0, scope))
+            }
+            Host::Span { .. } => return Err(Usage::new("--peer: more than one host")),
+        };
+        Ok(Peer {
+            text: peer.text().to_owned(),
+            host,
+            port: peer.single_port().flatten().unwrap_or(PORT),
+            key,
         })
     }
 }

@@ -40,6 +40,9 @@ pub(crate) struct ServerFlags {
         help_heading = "More listeners"
     )]
     pub(crate) echo: Option<String>,
+    /// Also tells clients with the key what this host sees of their flows, for rping diagnose --peer: packets, listeners, packet filter, way back [off without this flag; needs a key]
+    #[arg(long, help_heading = "More listeners")]
+    pub(crate) agent: bool,
     #[command(flatten)]
     pub(crate) key: KeyArgs,
     /// Tests at once [default: 64]
@@ -104,6 +107,8 @@ pub struct ServerArgs {
     pub stamp: Option<Place>,
     /// Where everything is echoed, TCP and UDP.
     pub echo: Option<Place>,
+    /// Clients with the key are told what this host sees of their flows.
+    pub agent: bool,
     /// The file that holds the key.
     pub key_file: Option<PathBuf>,
     /// What is allowed to clients.
@@ -119,6 +124,7 @@ impl Default for ServerArgs {
             },
             stamp: None,
             echo: None,
+            agent: false,
             key_file: None,
             limits: Limits::default(),
         }
@@ -171,6 +177,7 @@ pub(super) fn parse(args: &ServerFlags) -> Result<ServerArgs, Usage> {
         tests: parse_bind(args.bind.as_deref(), PORT)?,
         stamp: more("--stamp", args.stamp.as_deref(), STAMP_PORT)?,
         echo: more("--echo", args.echo.as_deref(), ECHO_PORT)?,
+        agent: args.agent,
         key_file: args.key.key_file.clone(),
         limits: limits(args)?,
     };

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use rping_diagnose::{Diagnosis, Finding, Outcome, Verdict};
+use rping_diagnose::{Diagnosis, FarView, Finding, Outcome, Verdict};
 use serde::Serialize;
 
 use super::escape::Escaped;
@@ -21,6 +21,7 @@ struct Document<'a> {
     duration_ns: u64,
     complete: bool,
     checks: &'a [Finding],
+    peer: &'a Option<FarView>,
     verdict: &'a Verdict,
 }
 
@@ -39,6 +40,7 @@ pub(crate) fn document(
         duration_ns: nanos(took),
         complete: diagnosis.complete,
         checks: &diagnosis.checks,
+        peer: &diagnosis.peer,
         verdict: &diagnosis.verdict,
     };
     json::pretty(out, &document)?;
@@ -58,6 +60,9 @@ pub(crate) fn text(
         writeln!(out, "{}, {}\n", style.paint(Tone::Head, head), Time(nanos(took)))?;
         for finding in &diagnosis.checks {
             rung(out, style, finding)?;
+        }
+        if let Some(peer) = &diagnosis.peer {
+            far_end(out, style, peer)?;
         }
         writeln!(out)?;
         if !diagnosis.verdict.next.is_empty() {
@@ -104,6 +109,30 @@ fn rung(out: &mut impl Write, style: Style, finding: &Finding) -> io::Result<()>
             "                        not proven: {}",
             Escaped(&finding.does_not_prove)
         )?;
+    }
+    Ok(())
+}
+
+/// What the agent said: no rung of its own, for what it saw is judged by the rungs above.
+fn far_end(out: &mut impl Write, style: Style, peer: &FarView) -> io::Result<()> {
+    let (mark, tone) = match (&peer.error, peer.loss) {
+        (Some(_), _) => ("?", Some(Tone::Warn)),
+        (None, Some(_)) => ("FAIL", Some(Tone::Bad)),
+        (None, None) => ("ok", None),
+    };
+    let mark = style.paint_if(tone.is_some(), tone.unwrap_or(Tone::Head), format!("{mark:<4}"));
+    let head = match &peer.error {
+        Some(why) => format!("not asked to its end: {}", Escaped(why)),
+        None => "as its agent sees it".to_owned(),
+    };
+    writeln!(
+        out,
+        "  {mark}  {:<14}  {}: {head}",
+        "far end",
+        Escaped(&peer.server)
+    )?;
+    for line in peer.evidence.iter().filter(|_| peer.seen.is_some()) {
+        writeln!(out, "                        {}", Escaped(line))?;
     }
     Ok(())
 }

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use rping_engine::Reason;
-use rping_net::netlink::nftables::Ruleset;
 
-use super::rules::{describe, judge, Packet, Ruled};
+use super::rules::{judge, rise, Packet, Ruled};
 use super::{connect_blame, echo_blame, icmp_words, skipped, Blame, Check, Judged};
 use crate::finding::{Finding, Layer, Outcome, Seen};
 use crate::gather::connects::Tried;
@@ -270,13 +269,4 @@ fn packet(facts: &Facts, leaves: bool) -> Option<Packet> {
             .map(|egress| (egress.name.clone(), egress.index)),
         v6: to.is_ipv6(),
     })
-}
-
-/// How much the counter of the rule that is described so rose.
-fn rise(before: &Ruleset, after: &Ruleset, by: &str) -> u64 {
-    let of = |rules: &Ruleset| {
-        let rule = rules.rules.iter().find(|rule| describe(rule) == by);
-        rule.and_then(|rule| rule.packets()).unwrap_or(0)
-    };
-    of(after).saturating_sub(of(before))
 }

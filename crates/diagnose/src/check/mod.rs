@@ -16,7 +16,7 @@ mod path;
 mod port;
 mod route;
 mod rule_words;
-mod rules;
+pub(crate) mod rules;
 pub(crate) mod words;
 
 pub use rule_words::describe as describe_rule;

@@ -22,6 +22,13 @@ impl Check for Path {
     }
 
     fn judge(&self, facts: &Facts) -> Judged {
+        if facts.subject.is_some() {
+            let mut finding = Finding::new(self.name(), Outcome::Pass);
+            finding.evidence = lines(facts);
+            if let Some(judged) = crate::far::judge::path(&finding, facts) {
+                return judged;
+            }
+        }
         let is_routed = facts.way.as_ref().is_some_and(|way| way.is_routed());
         if !is_routed || facts.subject.is_none() {
             return skipped(self.name(), "no router is on the way");

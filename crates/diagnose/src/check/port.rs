@@ -26,6 +26,9 @@ impl Check for Port {
         }
         let mut finding = Finding::new(self.name(), Outcome::Pass);
         finding.evidence = lines(facts, port);
+        if let Some(judged) = crate::far::judge::port(&finding, facts, port) {
+            return judged;
+        }
         match &facts.connect {
             Tried::Open { lost_syns, .. } => {
                 let not = match lost_syns {

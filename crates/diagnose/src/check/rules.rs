@@ -104,6 +104,15 @@ pub(crate) fn judge(rules: &Ruleset, packet: &Packet) -> Ruled {
     perhaps.unwrap_or(Ruled::Passes)
 }
 
+/// How much the counter of the rule that is described so rose.
+pub(crate) fn rise(before: &Ruleset, after: &Ruleset, by: &str) -> u64 {
+    let of = |rules: &Ruleset| {
+        let rule = rules.rules.iter().find(|rule| describe(rule) == by);
+        rule.and_then(|rule| rule.packets()).unwrap_or(0)
+    };
+    of(after).saturating_sub(of(before))
+}
+
 fn is_asked(of: u8, v6: bool) -> bool {
     of == family::INET || of == if v6 { family::IPV6 } else { family::IPV4 }
 }

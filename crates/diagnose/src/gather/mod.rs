@@ -33,6 +33,8 @@ use connects::{Aim, Connects, Tried};
 use latch::Latch;
 use volley::{fire, Hit, Kind, Shot};
 
+use crate::far::ask::Asking;
+use crate::far::PeerFacts;
 use crate::{Host, Question};
 
 /// How long connects and echo requests may take: by then two SYNs were sent again (after 1 and 2 s), and this host and
@@ -101,6 +103,8 @@ pub(crate) struct Facts {
     pub(crate) path: path::PathFacts,
     pub(crate) mtu: mtu::MtuFacts,
     pub(crate) app: app::AppFacts,
+    /// The agent at the far end, where one is asked.
+    pub(crate) peer: Option<PeerFacts>,
     pub(crate) took: Took,
     /// The diagnosis ended after this time, before everything was asked.
     pub(crate) cut_short: Option<Duration>,
@@ -153,6 +157,8 @@ pub(crate) fn gather(question: &Question, board: &Board) {
     if let Host::Name(name) = &question.host {
         facts.name.name.clone_from(name);
     }
+    let mut asking = question.peer.as_ref().map(Asking::begin);
+    facts.peer = asking.as_ref().map(Asking::so_far);
     let show = |facts: &Facts| board.note(|shown| shown.clone_from(facts));
     show(&facts);
     facts.name = match &question.host {
@@ -174,8 +180,12 @@ pub(crate) fn gather(question: &Question, board: &Board) {
         facts.took.way = Clock.now().since(way_began);
         show(&facts);
     }
-    if facts.subject.is_some() {
+    if let Some(subject) = facts.subject {
+        // Ready before the first packet leaves, or it would not be seen there.
+        facts.peer = asking.as_mut().map(|asking| asking.watch(subject));
         talk(&mut facts, board);
+        show(&facts);
+        facts.peer = asking.map(Asking::seen);
     }
     facts.own.look_again();
     show(&facts);

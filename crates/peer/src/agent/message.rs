@@ -115,7 +115,7 @@ pub struct Rules {
     pub why_not: Option<String>,
     /// How many rules there are.
     pub rules: u64,
-    /// Tables of the older iptables, which are not read.
+    /// Tables of the older iptables that could not be read.
     pub legacy: Vec<String>,
     /// The rule that takes the flow's first packet on its way in.
     pub incoming: Option<Taken>,
