@@ -148,7 +148,6 @@ pub(super) fn parse(args: BundleArgs) -> Result<BundleRequest, Usage> {
         [host] => Some(DiagnoseRequest {
             target: diagnose::one(host)?,
             peer: None,
-            key_file: None,
             family: args.family.family(),
             json: false,
             quiet: false,

@@ -36,15 +36,22 @@ pub(crate) struct DiagnoseArgs {
     pub(crate) quiet: bool,
 }
 
+/// An agent as it was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FarRequest {
+    /// Where it runs.
+    pub server: Spec,
+    /// The file that holds the key for it.
+    pub key_file: Option<PathBuf>,
+}
+
 /// A diagnosis as it was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DiagnoseRequest {
     /// The target as it was written.
     pub target: Spec,
     /// The agent that is asked.
-    pub peer: Option<Spec>,
-    /// The file that holds the key for it.
-    pub key_file: Option<PathBuf>,
+    pub peer: Option<Box<FarRequest>>,
     /// One family only.
     pub family: Option<Family>,
     /// One JSON document instead of text.
@@ -72,8 +79,10 @@ pub(super) fn parse(args: &DiagnoseArgs) -> Result<DiagnoseRequest, Usage> {
     }
     Ok(DiagnoseRequest {
         target,
-        peer,
-        key_file: args.key.key_file.clone(),
+        peer: peer.map(|server| {
+            let key_file = args.key.key_file.clone();
+            Box::new(FarRequest { server, key_file })
+        }),
         family: args.family.family(),
         json: args.document.is_json(),
         quiet: args.quiet,
@@ -133,11 +142,7 @@ impl DiagnoseRequest {
             }
             _ => None,
         };
-        let peer = self
-            .peer
-            .as_ref()
-            .map(|peer| self.agent(peer, local))
-            .transpose()?;
+        let peer = self.peer.as_ref().map(|peer| peer.agent(local)).transpose()?;
         let v6 = self.family.map(|family| family == Family::V6);
         let host = match self.target.host() {
             Host::Name(name) => Whom::Name(name.clone()),
@@ -167,14 +172,17 @@ impl DiagnoseRequest {
             peer,
         })
     }
+}
 
-    fn agent(&self, peer: &Spec, local: &LocalNet) -> Result<Peer, Usage> {
+impl FarRequest {
+    fn agent(&self, local: &LocalNet) -> Result<Peer, Usage> {
         let key = crate::key::load(self.key_file.as_deref())?.ok_or_else(|| {
             Usage::new(format_args!(
                 "--peer takes the key that the agent was started with: give --key-file FILE, or the key in {}",
                 crate::key::VARIABLE
             ))
         })?;
+        let peer = &self.server;
         let host = match peer.host() {
             Host::Name(name) => Whom::Name(name.clone()),
             Host::Address { ip, zone } => {
