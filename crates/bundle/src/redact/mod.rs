@@ -205,7 +205,13 @@ impl Redactor {
             Value::Array(all) => Value::Array(all.into_iter().map(|value| self.value(value)).collect()),
             Value::Object(all) => Value::Object(
                 all.into_iter()
-                    .map(|(key, value)| (key, self.value(value)))
+                    .map(|(key, value)| {
+                        // The form of the document is ours, too, though it looks like a domain.
+                        let is_form =
+                            key == "schema" && value.as_str().is_some_and(|form| form.starts_with("rping."));
+                        let value = if is_form { value } else { self.value(value) };
+                        (key, value)
+                    })
                     .collect(),
             ),
             other => other,
@@ -218,34 +224,47 @@ impl Redactor {
             return capture::leak(self, bytes);
         }
         let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
-        let mut words: BTreeSet<&str> = BTreeSet::new();
+        // Each place of the text is looked at once, however many secrets there are.
+        let is_secret =
+            |address: IpAddr| self.addresses.contains(&address) && self.keyed.ip(address) != address;
+        let is_address = |word: &str| word.parse().is_ok_and(is_secret);
+        if words::quads(&text).any(|(_, quad)| is_secret(quad.address.into())) {
+            return Some("an address");
+        }
+        if macs(&text).any(|mac| self.macs.contains(&mac) && self.keyed.mac(mac) != mac) {
+            return Some("a link-layer address");
+        }
         for run in text.split(|letter: char| !words::is_run(letter)) {
-            words.insert(run);
-            words.extend(run.split(['.', ':', '-', '_']));
-            words.insert(run.trim_matches(|letter| ".:-_".contains(letter)));
+            let inner = run.trim_matches(|letter| ".:-_".contains(letter));
+            let parts = || run.split(['-', '_']).chain([run, inner]);
+            if parts().any(is_address) {
+                return Some("an address");
+            }
+            if parts()
+                .chain(run.split(['.', ':', '-', '_']))
+                .any(|word| self.names.contains(word))
+            {
+                return Some("a name");
+            }
         }
-        let has_address = |address: &IpAddr| {
-            let kept = self.keyed.ip(*address) == *address;
-            !kept && words.contains(address.to_string().as_str())
-        };
-        let has_mac = |mac: &[u8; 6]| {
-            let kept = self.keyed.mac(*mac) == *mac;
-            let hex = mac.map(|byte| format!("{byte:02x}"));
-            !kept
-                && [hex.join(":"), hex.join("-"), hex.concat()]
-                    .iter()
-                    .any(|form| text.contains(form.as_str()))
-        };
-        if self.addresses.iter().any(has_address) {
-            Some("an address")
-        } else if self.macs.iter().any(has_mac) {
-            Some("a link-layer address")
-        } else if self.names.iter().any(|name| words.contains(name.as_str())) {
-            Some("a name")
-        } else {
-            None
-        }
+        None
     }
+}
+
+/// Link-layer addresses wherever they stand, with a colon, a hyphen or nothing between their bytes; they may overlap.
+fn macs(text: &str) -> impl Iterator<Item = [u8; 6]> + '_ {
+    (0..text.len()).filter_map(|at| {
+        let signed = |text: &str| words::mac(text);
+        let bare = |text: &str| {
+            let is_all = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let value = u64::from_str_radix(text, 16).ok().filter(|_| is_all)?;
+            <[u8; 6]>::try_from(&value.to_be_bytes()[2..]).ok()
+        };
+        match text.as_bytes().get(at + 2)? {
+            b':' | b'-' => text.get(at..at + 17).and_then(signed),
+            _ => text.get(at..at + 12).and_then(bare),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -71,6 +71,87 @@ fn a_file_in_which_a_secret_is_left_is_no_file() {
 }
 
 #[test]
+fn values_of_rules_that_nobody_understood_are_replaced_however_few_bytes_they_have() {
+    let redactor = redactor();
+    let words =
+        |text: &str| String::from_utf8(redactor.file(Content::Table, text.as_bytes()).unwrap()).unwrap();
+    let rules = "saddr 10.77.9.0/24 drop\nsaddr 10.77.0.0/16 drop\nbytes 0x0a4d0943 drop\nct 0x0a4d0944\n\
+                 bytes != 0x0a4d\nmeta >= 0x0a4d09\nbytes 0x0a4d-0x0a4e\n";
+    let said = words(rules);
+    for gone in ["10.77.", "0a4d", "0a4e", "2637", "0943", "0944"] {
+        assert!(!said.contains(gone), "{gone} in {said}");
+    }
+    assert!(
+        said.contains(".0/24 drop") && said.contains(".0.0/16 drop"),
+        "{said}"
+    );
+    // What is understood, or counted, is no address.
+    let kept = "ct state 0x08000000 64 bytes 3 times, fwmark 0x1/0xff";
+    assert_eq!(words(kept), kept);
+}
+
+#[test]
+fn an_address_is_found_in_any_spelling_and_wherever_it_stands() {
+    let mut redactor = redactor();
+    redactor.learn_address("10.77.9.2".parse().unwrap());
+    for text in [
+        "ip-10-77-9-2",
+        "x10.77.9.2.25",
+        "host_10_77_9_2_x",
+        "0.10.77.9.2",
+        "255-10-77-9-2",
+        "a10.77.9.2:25",
+        "010.077.009.002",
+        "ip-10-77-9-2-10.77.9.2",
+    ] {
+        assert_eq!(
+            redactor.leak(Content::Words, text.as_bytes()),
+            Some("an address"),
+            "{text}"
+        );
+        let said = redactor.words(text);
+        assert!(
+            !said.contains("77") && redactor.leak(Content::Words, said.as_bytes()).is_none(),
+            "{text}: {said}"
+        );
+    }
+    let token = redactor.words("10.77.9.2");
+    assert_eq!(
+        redactor.words("ip-10-77-9-2"),
+        format!("ip-{}", token.replace('.', "-"))
+    );
+    for text in ["110.77.9.2", "10.77.9.22", "10.77-9.2", "10.77.9"] {
+        assert_eq!(redactor.leak(Content::Words, text.as_bytes()), None, "{text}");
+    }
+}
+
+#[test]
+fn only_files_of_the_bundle_are_no_domains() {
+    let redactor = redactor();
+    for name in [
+        "mail.firma.rs",
+        "firma.so",
+        "firma.md",
+        "files.txt",
+        "x.verdict.txt",
+    ] {
+        assert!(
+            !redactor.words(name).contains(name.split('.').next().unwrap()),
+            "{name}"
+        );
+    }
+    let json = redactor.file(
+        Content::Json,
+        br#"{"schema":"rping.sockets/1","a":"rping.example/1"}"#,
+    );
+    let json = String::from_utf8(json.unwrap()).unwrap();
+    assert!(
+        json.contains("rping.sockets/1") && !json.contains("example"),
+        "{json}"
+    );
+}
+
+#[test]
 fn json_keeps_its_keys_and_its_form() {
     let redactor = redactor();
     let bytes = redactor

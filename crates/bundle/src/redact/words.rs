@@ -4,11 +4,46 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Redactor;
 
-/// Ends of names that are files, settings or versions and no domain: what is ours and the kernel's.
-const NO_DOMAINS: [&str; 22] = [
-    "txt", "json", "ndjson", "conf", "pcapng", "gz", "tar", "c", "h", "rs", "so", "d", "pcap", "restore",
-    "local", "arpa", "service", "target", "socket", "x86_64", "aarch64", "md",
+/// Names that look like domains: files of the bundle, and those they were read from.
+const FILES: [&str; 35] = [
+    "addresses.txt",
+    "capture.pcapng",
+    "counters-after.txt",
+    "counters-before.txt",
+    "counters-difference.txt",
+    "diagnosis.json",
+    "diagnosis.txt",
+    "driver.txt",
+    "firewall-before.txt",
+    "firewall-legacy.txt",
+    "firewall.txt",
+    "gai.conf",
+    "host.conf",
+    "kernel.log",
+    "links.txt",
+    "machine.txt",
+    "neighbours-before.txt",
+    "neighbours.txt",
+    "netconfig.restore",
+    "nsswitch.conf",
+    "offload.txt",
+    "ports.txt",
+    "resolv.conf",
+    "ring-counters.ndjson",
+    "ring-probes.ndjson",
+    "ring.pcapng",
+    "routes.txt",
+    "rules.txt",
+    "sockets.json",
+    "sockets.txt",
+    "sysctl.txt",
+    "time.txt",
+    "timeline.ndjson",
+    "unread.txt",
+    "verdict.txt",
 ];
+/// What stands before values of the packet filter's rules that nobody understood.
+const OPAQUE: [&str; 3] = ["bytes", "ct", "meta"];
 /// Beginnings of names that are settings.
 const SETTINGS: [&str; 3] = ["net.ipv4.", "net.ipv6.", "net.core."];
 
@@ -21,16 +56,42 @@ pub(super) fn is_run(letter: char) -> bool {
 pub(super) fn redact(redactor: &Redactor, text: &str, domains: bool) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 4);
     let mut rest = text;
+    let mut is_behind_opaque = false;
     while let Some(from) = rest.find(is_run) {
-        out.push_str(&rest[..from]);
+        let between = &rest[..from];
+        out.push_str(between);
         rest = &rest[from..];
         let to = rest.find(|letter| !is_run(letter)).unwrap_or(rest.len());
         let (run, behind) = rest.split_at(to);
-        out.push_str(&word(redactor, run, prefix(behind), domains));
+        let is_value = is_behind_opaque && between.chars().all(|letter| " !=<>".contains(letter));
+        match opaque(redactor, run).filter(|_| is_value) {
+            Some(token) => out.push_str(&token),
+            None => out.push_str(&word(redactor, run, prefix(behind), domains)),
+        }
+        is_behind_opaque = OPAQUE.contains(&run);
         rest = behind;
     }
     out.push_str(rest);
     out
+}
+
+/// Bytes that nobody here has read, a value or a range of them: few as they are, they may be the beginning of an address.
+fn opaque(redactor: &Redactor, run: &str) -> Option<String> {
+    let parts: Option<Vec<String>> = run
+        .split('-')
+        .map(|part| hexadecimal(redactor, part, 1))
+        .collect();
+    Some(parts?.join("-"))
+}
+
+/// A token for hexadecimal digits, of at least so many.
+fn hexadecimal(redactor: &Redactor, part: &str, least: usize) -> Option<String> {
+    let lower = part.to_ascii_lowercase();
+    let digits = lower.strip_prefix("0x").filter(|digits| digits.len() >= least)?;
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| {
+        let token = redactor.keyed.token("bytes", lower.as_bytes());
+        format!("0x{}", crate::pack::hex(&token[..8]))
+    })
 }
 
 /// The prefix length that stands behind an address: `/24`.
@@ -71,6 +132,22 @@ fn apart(redactor: &Redactor, run: &str, signs: &[char], prefix: Option<u8>, dom
     let Some((&sign, signs)) = signs.split_first() else {
         return run.to_owned();
     };
+    // Colons are dealt with: what is left is words, and numbers with one sign between them.
+    if sign == '-' {
+        // What names nobody may overlap with what does.
+        let is_secret = |quad: &Quad| redactor.keyed.four(quad.address) != quad.address;
+        if let Some((at, quad)) = quads(run).find(|(_, quad)| is_secret(quad)) {
+            let (head, tail) = (&run[..at], &run[at + quad.length..]);
+            let prefix_here = prefix.filter(|_| tail.is_empty());
+            let part = |part: &str, prefix| {
+                whole(redactor, part, prefix, domains)
+                    .unwrap_or_else(|| apart(redactor, part, &['-', '_', '.'], prefix, domains))
+            };
+            let mapped = mapped(redactor, quad.address.into(), prefix_here).to_string();
+            let mapped = mapped.replace('.', quad.sign.encode_utf8(&mut [0; 4]));
+            return format!("{}{mapped}{}", part(head, None), part(tail, prefix));
+        }
+    }
     let last = run.matches(sign).count();
     let parts = run.split(sign).enumerate().map(|(place, part)| {
         // The prefix length stands behind the last.
@@ -96,21 +173,65 @@ fn whole(redactor: &Redactor, run: &str, prefix: Option<u8>, domains: bool) -> O
         return Some(redactor.name(run));
     }
     // Bytes that nobody here has read: they may hold an address.
-    let digits = lower.strip_prefix("0x").filter(|digits| digits.len() > 8);
-    if digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-        let token = redactor.keyed.token("bytes", lower.as_bytes());
-        return Some(format!("0x{}", crate::pack::hex(&token[..8])));
+    hexadecimal(redactor, run, 9)
+}
+
+fn mapped(redactor: &Redactor, ip: IpAddr, prefix: Option<u8>) -> IpAddr {
+    match prefix {
+        Some(prefix) => redactor.keyed.network(ip, prefix),
+        None => redactor.keyed.ip(ip),
     }
-    None
+}
+
+/// An IPv4 address in any spelling: four numbers with the same sign between them.
+pub(super) struct Quad {
+    pub(super) address: Ipv4Addr,
+    sign: char,
+    length: usize,
+}
+
+/// Where such addresses stand, letters around them or not; they may overlap.
+pub(super) fn quads(text: &str) -> impl Iterator<Item = (usize, Quad)> + '_ {
+    let bytes = text.as_bytes();
+    (0..bytes.len()).filter_map(move |at| {
+        let is_first = at == 0 || !bytes[at - 1].is_ascii_digit();
+        if !is_first || !bytes[at].is_ascii_digit() {
+            return None;
+        }
+        quad(&bytes[at..]).map(|quad| (at, quad))
+    })
+}
+
+fn quad(bytes: &[u8]) -> Option<Quad> {
+    let mut octets = [0; 4];
+    let (mut length, mut sign) = (0, None);
+    for (place, octet) in octets.iter_mut().enumerate() {
+        if place > 0 {
+            let here = *bytes.get(length)?;
+            if !b".-_".contains(&here) || *sign.get_or_insert(here) != here {
+                return None;
+            }
+            length += 1;
+        }
+        let rest = bytes.get(length..)?;
+        let digits = rest
+            .iter()
+            .take(4)
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        *octet = std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()?;
+        length += digits;
+    }
+    Some(Quad {
+        address: octets.into(),
+        sign: char::from(sign?),
+        length,
+    })
 }
 
 fn address(redactor: &Redactor, run: &str, prefix: Option<u8>) -> Option<String> {
     if let Ok(ip) = run.parse::<IpAddr>() {
-        let mapped = match prefix {
-            Some(prefix) => redactor.keyed.network(ip, prefix),
-            None => redactor.keyed.ip(ip),
-        };
-        return Some(mapped.to_string());
+        return Some(mapped(redactor, ip, prefix).to_string());
     }
     if let Some(header) = ethernet(redactor, run) {
         return Some(header);
@@ -155,7 +276,7 @@ fn ethernet(redactor: &Redactor, run: &str) -> Option<String> {
     Some(format!("{}:{}{kind}", shown(mac(to)?), shown(mac(from)?)))
 }
 
-fn mac(run: &str) -> Option<[u8; 6]> {
+pub(super) fn mac(run: &str) -> Option<[u8; 6]> {
     if run.len() != 17 || run.parse::<Ipv6Addr>().is_ok() {
         return None;
     }
@@ -189,8 +310,10 @@ fn is_domain(lower: &str) -> bool {
                 .all(|letter| letter.is_alphanumeric() || letter == '-' || letter == '_')
     };
     let is_last = last.len() >= 2 && last.chars().all(char::is_alphabetic);
-    let is_file = NO_DOMAINS.contains(&last) && last != "local" && last != "arpa";
     // A version or a figure with its unit is no name.
     let has_name = labels.chars().any(char::is_alphabetic);
-    (is_last || last.starts_with("xn--")) && !is_file && has_name && labels.split('.').all(is_label)
+    (is_last || last.starts_with("xn--"))
+        && !FILES.contains(&lower)
+        && has_name
+        && labels.split('.').all(is_label)
 }
