@@ -56,8 +56,6 @@ fn told(run: &Run) -> Value {
 
 /// Layer, confidence and direction.
 fn verdict(document: &Value) -> (&str, &str, &str) {
-    let word = |value: &'_ Value| value.as_str().map(str::to_owned);
-    let _ = word;
     (
         document["verdict"]["layer"].as_str().unwrap_or("none"),
         document["verdict"]["confidence"].as_str().unwrap_or_default(),
