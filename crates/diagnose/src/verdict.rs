@@ -30,6 +30,11 @@ pub(crate) fn judge(facts: &Facts) -> Diagnosis {
             Some(suspicion) => suspicions.push(suspicion),
             None => {}
         }
+        if facts.cut_short.is_some() && finding.result == Outcome::Fail {
+            // What was not asked looks like silence.
+            finding.result = Outcome::Unknown;
+            finding.does_not_prove = "anything: it was cut short before everything was asked".to_owned();
+        }
         checks.push(finding);
     }
     Diagnosis {
@@ -37,30 +42,24 @@ pub(crate) fn judge(facts: &Facts) -> Diagnosis {
         peer: crate::far::words::view(facts),
         checks,
         verdict: match facts.cut_short {
-            Some(after) => early(suspicions, facts, works, after),
+            Some(after) => early(after),
             None => conclude(suspicions, facts, works),
         },
         complete: facts.cut_short.is_none(),
     }
 }
 
-/// Before everything was asked, only what two kinds of observation agree on counts, and is not sure: a later success could
-/// have cancelled it.
-fn early(mut suspicions: Vec<Suspicion>, facts: &Facts, works: bool, after: Duration) -> Verdict {
-    suspicions.retain(|suspicion| kinds(suspicion) >= 2);
-    let nothing = suspicions.is_empty() && !works;
-    let mut verdict = conclude(suspicions, facts, works);
-    let after = after.as_secs_f64();
-    if nothing {
-        verdict.summary = format!("It was cut short after {after:.1} s, before anything was certain.");
-        verdict.next = "Run it again and let it end by itself: that takes less than 10 s.".to_owned();
-    } else {
-        verdict.confidence = verdict.confidence.min(Confidence::Medium);
-        verdict
-            .summary
-            .push_str(&format!(" (Cut short after {after:.1} s.)"));
+/// Before everything was asked nothing is certain: what was not asked looks like silence, and what works may fail further up.
+fn early(after: Duration) -> Verdict {
+    Verdict {
+        layer: Some(Layer::Inconclusive),
+        confidence: Confidence::Low,
+        summary: format!(
+            "It was cut short after {:.1} s, before anything was certain; what was seen stands with the checks.",
+            after.as_secs_f64()
+        ),
+        next: "Run it again and let it end by itself: that takes less than 10 s.".to_owned(),
     }
-    verdict
 }
 
 fn conclude(suspicions: Vec<Suspicion>, facts: &Facts, works: bool) -> Verdict {

@@ -178,16 +178,16 @@ impl SaveArgs {
 pub(crate) struct KeepArgs {
     #[command(flatten)]
     save: SaveArgs,
-    /// For HdrHistogram's tools: FILE.hgrm is the percentile distribution in ms, FILE.hlog an interval log, a line a second and target; given twice for one of each; an existing file is replaced
-    #[arg(long, value_name = "FILE", allow_hyphen_values = true, action = clap::ArgAction::Append)]
-    hdr: Vec<PathBuf>,
+    /// For HdrHistogram's tools: FILE.hgrm is the percentile distribution in ms, FILE.hlog an interval log, a line a second and target; an existing file is replaced
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    hdr: Option<PathBuf>,
 }
 
 impl KeepArgs {
     /// Without the command line, which the whole knows.
     pub(super) fn wanted(&self) -> Wanted {
         Wanted {
-            hdr: self.hdr.clone(),
+            hdr: self.hdr.clone().into_iter().collect(),
             ..self.save.wanted()
         }
     }

@@ -168,7 +168,7 @@ fn parse_by(commands: clap::Command, typed: Vec<String>) -> Result<Invocation, U
         Command::Diagnose(args) => return diagnose::parse(&args).map(Invocation::Diagnose),
         Command::Bandwidth(args) => {
             let mut request = bandwidth::parse(args)?;
-            saved::check(&request.show.keep)?;
+            saved::check(&request.show.keep, request.show.pcap.as_ref())?;
             request.show.keep.command_line = command_line;
             return Ok(Invocation::Bandwidth(request));
         }
@@ -196,7 +196,7 @@ fn parse_by(commands: clap::Command, typed: Vec<String>) -> Result<Invocation, U
         }
     }?;
     request.check()?;
-    saved::check(&output.keep)?;
+    saved::check(&output.keep, output.pcap.as_ref())?;
     if output.keep.is_anything() {
         output.keep.command_line = command_line;
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::flags::{DocumentArgs, FormatArgs};
+use super::output::Pcap;
 use super::output::{Buckets, Color, OutputOptions, Wanted};
 use super::{shown, value, Usage};
 use crate::assertion::Assertion;
@@ -203,7 +204,7 @@ pub(super) fn report(args: ReportArgs) -> Result<SavedRequest, Usage> {
 }
 
 /// Judges the files that a run is to leave behind.
-pub(super) fn check(keep: &Wanted) -> Result<(), Usage> {
+pub(super) fn check(keep: &Wanted, pcap: Option<&Pcap>) -> Result<(), Usage> {
     for path in &keep.hdr {
         if Form::of(path).is_none() {
             return Err(Usage::new(format_args!(
@@ -212,23 +213,11 @@ pub(super) fn check(keep: &Wanted) -> Result<(), Usage> {
             )));
         }
     }
-    for form in [Form::Distribution, Form::Log] {
-        if keep
-            .hdr
-            .iter()
-            .filter(|path| Form::of(path) == Some(form))
-            .count()
-            > 1
-        {
-            return Err(Usage::new(
-                "--hdr is given twice for the same form: one FILE.hgrm and one FILE.hlog are enough",
-            ));
-        }
-    }
     let named: Vec<(&str, &Path)> = [("--save", &keep.save), ("--report", &keep.report)]
         .into_iter()
         .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
         .chain(keep.hdr.iter().map(|path| ("--hdr", path.as_path())))
+        .chain(pcap.map(|pcap| ("--pcap", pcap.file.as_path())))
         .collect();
     for (at, (flag, path)) in named.iter().enumerate() {
         if path.as_os_str().is_empty() {

@@ -211,6 +211,8 @@ fn files_that_a_run_leaves_are_judged_before_anything_is_sent() {
         ("icmp h --hdr b.txt", ".hgrm"),
         ("icmp h --hdr b", ".hlog"),
         ("icmp h --save x.hlog --hdr x.hlog", "one file"),
+        ("tcp h:1 --save x --pcap x", "one file"),
+        ("icmp h --hdr x.hlog --hdr x.hgrm", "given twice"),
         ("icmp h --save=", "needs a value"),
         ("merge a --save b", "merge FILE FILE"),
         ("merge a b", "--save FILE"),

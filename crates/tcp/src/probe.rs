@@ -36,7 +36,9 @@ pub struct TcpProbe {
     places: HashMap<(TargetId, Sequence), u32>,
     ready: Vec<Ready>,
     /// What was settled before its connect call returned, to be handed over with the next look.
-    early: Vec<Arrival>,
+    early: Vec<(Timestamp, Arrival)>,
+    /// What one look found, each with when it is reckoned to have come.
+    found: Vec<(Timestamp, Arrival)>,
     gate: Gate,
     instant: blame::Instant,
     local: LocalDrops,
@@ -87,6 +89,7 @@ impl TcpProbe {
             places: HashMap::new(),
             ready: Vec::with_capacity(LOOK),
             early: Vec::with_capacity(BATCH),
+            found: Vec::with_capacity(BATCH),
             gate,
             instant: blame::Instant::default(),
             local: LocalDrops::default(),
@@ -187,7 +190,8 @@ impl TcpProbe {
         Some(flight)
     }
 
-    fn settle(&mut self, ready: Ready, error: Option<i32>, now: Timestamp) -> Option<Arrival> {
+    /// Settles a connect, and says when its answer is reckoned to have come.
+    fn settle(&mut self, ready: Ready, error: Option<i32>, now: Timestamp) -> Option<(Timestamp, Arrival)> {
         let place = u32::try_from(ready.key).ok()?;
         let flight = self.flights.get(place as usize)?.as_ref()?;
         let (to, host) = *self.targets.get(flight.target.index())?;
@@ -216,10 +220,12 @@ impl TcpProbe {
         };
         self.gate.settled(host, met);
         let settled = self.take(place);
-        if let (Event::Reply(_), Some(settled)) = (event, settled) {
+        let mut came = now;
+        if let (Event::Reply(answer), Some(settled)) = (event, settled) {
+            came = answer.rtt.map_or(now, |rtt| settled.at.plus(rtt).min(now));
             settled.connection.end(&self.options.connect);
         }
-        Some(Arrival { target, at, event })
+        Some((came, Arrival { target, at, event }))
     }
 
     /// The retransmissions of all connects under way.
@@ -246,6 +252,25 @@ impl TcpProbe {
             }
         }
         self.waiter.wait(&[self.watch.as_fd()], until);
+    }
+
+    /// Takes what the kernel has to tell.
+    fn look(&mut self, found: &mut Vec<(Timestamp, Arrival)>) -> Result<Drained, Error> {
+        for _ in 0..LOOKS {
+            let mut ready = std::mem::take(&mut self.ready);
+            ready.clear();
+            let count = self
+                .watch
+                .ready(&mut ready)
+                .map_err(rping_net::Error::os("look at the connects"))?;
+            let now = self.clock.now();
+            found.extend(ready.iter().filter_map(|ready| self.settle(*ready, None, now)));
+            self.ready = ready;
+            if count < self.watch.batch() {
+                return Ok(Drained::All);
+            }
+        }
+        Ok(Drained::More)
     }
 }
 
@@ -288,29 +313,20 @@ impl Probe for TcpProbe {
     }
 
     fn recv(&mut self, until: Timestamp, arrived: &mut Vec<Arrival>) -> Result<Drained, Error> {
-        if !self.early.is_empty() {
-            arrived.append(&mut self.early);
-            if self.places.is_empty() {
-                return Ok(Drained::More);
-            }
-        } else {
+        let mut found = std::mem::take(&mut self.found);
+        found.append(&mut self.early);
+        if found.is_empty() {
             self.wait(until);
         }
-        for _ in 0..LOOKS {
-            let mut ready = std::mem::take(&mut self.ready);
-            ready.clear();
-            let found = self
-                .watch
-                .ready(&mut ready)
-                .map_err(rping_net::Error::os("look at the connects"))?;
-            let now = self.clock.now();
-            arrived.extend(ready.iter().filter_map(|ready| self.settle(*ready, None, now)));
-            self.ready = ready;
-            if found < self.watch.batch() {
-                return Ok(Drained::All);
-            }
-        }
-        Ok(Drained::More)
+        let drained = match self.places.is_empty() {
+            true => Ok(Drained::More),
+            false => self.look(&mut found),
+        };
+        // What was there when the call returned came after what the kernel still had to tell: nobody overtook anybody.
+        found.sort_by_key(|(came, _)| *came);
+        arrived.extend(found.drain(..).map(|(_, arrival)| arrival));
+        self.found = found;
+        drained
     }
 
     fn holds(&self) -> bool {

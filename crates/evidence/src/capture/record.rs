@@ -148,6 +148,11 @@ impl<W: Write + Send + 'static> Recorder<W> {
 /// `EPERM`: the number is the same on every Linux.
 const EPERM: i32 = 1;
 
+/// Batches that are still taken when the capture ends: more than the socket's buffer holds.
+const LAST: usize = 1 << 16;
+/// `ARPHRD_LOOPBACK`.
+const LOOPBACK: u16 = 772;
+
 /// A packet that waits in the ring.
 struct Held {
     interface: u32,
@@ -178,7 +183,9 @@ impl<W: Write> Work<W> {
         let mut waiter = Waiter::new(Pacing::Precise).with_waker(waker.clone());
         loop {
             let ends = stop.load(Ordering::Acquire);
-            while self.receive() {}
+            // A flood that never lets up does not keep it from its end.
+            let mut batches = 0..if ends { LAST } else { usize::MAX };
+            while batches.next().is_some() && self.receive() {}
             if self.recorded.failure.is_none() {
                 self.recorded.failure = self.writer.flush().err();
             }
@@ -206,6 +213,10 @@ impl<W: Write> Work<W> {
         }
         let mut kept = Vec::new();
         for frame in self.socket.frames() {
+            // What leaves by the loopback interface comes in by it: one packet, handed over twice.
+            if frame.link.hardware == LOOPBACK && frame.link.kind == OUTGOING {
+                continue;
+            }
             let bytes = cooked(&frame.link, frame.bytes);
             if !self.selection.holds(LinkType::Cooked2, &bytes) {
                 continue;

@@ -222,7 +222,9 @@ fn unanswered(socket: &Socket, tcp: &TcpInfo) -> Option<(Holdup, String)> {
 fn window_closed(socket: &Socket, tcp: &TcpInfo) -> Option<(Holdup, String)> {
     // The window is known to be closed when the kernel says 0, and when it asks the peer to open it.
     let is_closed = tcp.send_window == Some(0) || socket.timer == Timer::Probe;
-    is_closed.then(|| {
+    // Before the handshake there is no window yet.
+    let is_open = !matches!(socket.state, State::SynSent | State::SynReceived);
+    (is_closed && is_open).then(|| {
         (
             Holdup::PeerApplication,
             format!(
