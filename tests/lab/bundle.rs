@@ -1,6 +1,7 @@
 //! `rping bundle`: what is in it, that it is whole, that it is safe to hand on, and what changed between two.
 
 mod compared;
+mod far;
 mod redacted;
 mod until;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::diagnose::{self, DiagnoseRequest};
-use super::flags::{DocumentArgs, FamilyArgs};
+use super::flags::{DocumentArgs, FamilyArgs, KeyArgs};
 use super::output::Color;
 use super::{help, request, value, Usage};
 use crate::job::Stop;
@@ -22,6 +22,16 @@ pub(crate) struct BundleArgs {
     host: Vec<String>,
     #[command(flatten, next_help_heading = "Target")]
     family: FamilyArgs,
+    /// Ask the far end, too: where rping server --agent runs with the same key; port 5201 unless it is given. Its side goes into the diagnosis
+    #[arg(
+        long,
+        value_name = "SERVER[:PORT]",
+        allow_hyphen_values = true,
+        help_heading = "Far end"
+    )]
+    peer: Option<String>,
+    #[command(flatten)]
+    key: KeyArgs,
 
     /// Probe the target (TCP connect with a port, ICMP echo without one), keep the last packets and counters, and collect when a probe is lost, rejected or not sent
     #[arg(long, help_heading = "When")]
@@ -144,10 +154,15 @@ pub(super) fn parse(args: BundleArgs) -> Result<BundleRequest, Usage> {
         return diff(args);
     }
     let target = match args.host.as_slice() {
+        [] if args.peer.is_some() || args.key.key_file.is_some() => {
+            return Err(Usage::new(
+                "--peer sees the other end of the way to a target: name a target",
+            ))
+        }
         [] => None,
         [host] => Some(DiagnoseRequest {
             target: diagnose::one(host)?,
-            peer: None,
+            peer: diagnose::far(args.peer.as_deref(), &args.key)?,
             family: args.family.family(),
             json: false,
             quiet: false,

@@ -71,18 +71,9 @@ pub(super) fn parse(args: &DiagnoseArgs) -> Result<DiagnoseRequest, Usage> {
         }));
     };
     let target = one(host)?;
-    let peer = args.peer.as_deref().map(peer).transpose()?;
-    if peer.is_none() && args.key.key_file.is_some() {
-        return Err(Usage::new(
-            "--key-file is for --peer: say which agent is to be asked, or leave it away",
-        ));
-    }
     Ok(DiagnoseRequest {
         target,
-        peer: peer.map(|server| {
-            let key_file = args.key.key_file.clone();
-            Box::new(FarRequest { server, key_file })
-        }),
+        peer: far(args.peer.as_deref(), &args.key)?,
         family: args.family.family(),
         json: args.document.is_json(),
         quiet: args.quiet,
@@ -108,6 +99,22 @@ pub(super) fn one(host: &str) -> Result<Spec, Usage> {
         )));
     }
     Ok(target)
+}
+
+/// Which agent is to be asked, with which key.
+pub(super) fn far(typed: Option<&str>, key: &KeyArgs) -> Result<Option<Box<FarRequest>>, Usage> {
+    let Some(typed) = typed else {
+        return match key.key_file {
+            Some(_) => Err(Usage::new(
+                "--key-file is for --peer: say which agent is to be asked, or leave it away",
+            )),
+            None => Ok(None),
+        };
+    };
+    Ok(Some(Box::new(FarRequest {
+        server: peer(typed)?,
+        key_file: key.key_file.clone(),
+    })))
 }
 
 /// Reads `SERVER[:PORT]`.

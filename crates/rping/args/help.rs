@@ -91,6 +91,7 @@ Examples:
   rping diagnose fileserver               is the host there at all, and if not, where does it end?
   rping doctor 10.0.0.5:ssh -o json       the same for a script
   rping diagnose -6 host:443 -q           IPv6 alone, the verdict alone
+  rping diagnose db:5432 --peer db --key-file key   asks `rping server --agent` there, too
 
 Exit code: 0 no fault was found, 1 a fault was named or it is inconclusive, 2 it could not be done.";
 
@@ -98,6 +99,7 @@ pub(crate) const SERVER: &str = "\
 Examples:
   rping server                            every address of this host, port 5201
   rping server 10.0.0.1                   this address alone
+  rping server --agent --key-file key     answers rping diagnose --peer, too
   rping server [::1]:6000                 address and port
   rping server --stamp :862 --echo :7     also for routers' STAMP and for plain echo
   rping server --key-file key             only for those who have the same key; make one with
@@ -176,6 +178,7 @@ Examples:
   rping bundle                            the state of this host
   rping bundle fileserver:445             why can that share not be reached? For somebody else
   rping bundle fileserver:445 --redact    for somebody who shall not know where
+  rping bundle db:5432 --peer db --key-file key   with what `rping server --agent` sees there
   rping bundle 10.0.0.5 --until-failure   wait for the next outage, and keep what led to it
   rping bundle db:5432 --until-failure -i 100ms -n 8h --save night.tar.gz
   rping bundle diff monday.tar.gz tuesday.tar.gz

@@ -378,6 +378,7 @@ fn help_reads_as_it_should() {
             "bandwidth",
             "server",
             "sockets",
+            "diagnose",
             "bundle",
         ] {
             let command = top.find_subcommand_mut(name).unwrap();

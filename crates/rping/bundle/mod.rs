@@ -188,6 +188,9 @@ fn redactor(request: &Make) -> io::Result<Redactor> {
     redactor.learn(&collect::host_name());
     if let Some(target) = &request.target {
         redactor.learn(target.target.host_text());
+        if let Some(peer) = &target.peer {
+            redactor.learn(peer.server.host_text());
+        }
     }
     Ok(redactor)
 }

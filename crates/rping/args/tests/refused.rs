@@ -296,6 +296,10 @@ fn a_bundle_is_of_one_target_and_its_waiting_has_bounds() {
     assert!(refused("bundle h --until-failure -W 0").contains("above 0"));
     assert!(refused("bundle h --limit 1k").contains("256k"));
     assert!(refused("bundle -4").contains("name a target"));
+    assert!(refused("bundle --peer h").contains("name a target"));
+    assert!(refused("bundle --key-file k").contains("name a target"));
+    assert!(refused("bundle h --key-file k").contains("--key-file is for --peer"));
+    assert!(refused("bundle h --peer 10.0.0.0/24").contains("is not one host"));
     assert!(refused("bundle 10.0.0.0/24").contains("more than one host"));
     assert!(refused("bundle diff a").contains("which two bundles"));
 }
