@@ -3,6 +3,7 @@
 
 mod bench;
 mod dns;
+mod program;
 mod table;
 
 use std::process::Stdio;
