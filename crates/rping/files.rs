@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rping_net::caps::{self, Cap};
+use rping_net::open_special;
 
 /// Gives up every capability, for the reading of what others wrote. Where a file is to be `written` afterwards root keeps
 /// root's right to every file: it is the person's own. What the program's file lends to anybody else is never used on
@@ -41,8 +42,21 @@ impl Aside {
     pub fn create(path: &Path) -> io::Result<Aside> {
         // Opened by the name that was given before links are followed: where the kernel forbids to follow a stranger's link
         // (fs.protected_symlinks), it says so here.
-        match File::options().append(true).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+        match open_special(path, false) {
+            Ok(Some(file)) => {
+                return Ok(Aside {
+                    file: Some(file),
+                    rename: None,
+                })
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::Other
+                ) =>
+            {
+                return Err(error)
+            }
             _ => {}
         }
         // The name that a link leads to is replaced, not the link.
@@ -52,12 +66,8 @@ impl Aside {
             Ok(there) if there.is_dir() => {
                 return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"))
             }
-            Ok(there) if !there.is_file() => {
-                return Ok(Aside {
-                    file: Some(File::options().write(true).open(&path)?),
-                    rename: None,
-                })
-            }
+            // It has come meanwhile.
+            Ok(there) if !there.is_file() => return Err(taken()),
             // A file that may not be written is not replaced by way of its directory either.
             Ok(there) => {
                 drop(File::options().append(true).open(&path)?);
@@ -144,10 +154,9 @@ impl Fresh {
             }
             Ok(there) if there.is_file() || there.is_symlink() => return Err(taken()),
             Ok(_) => {
-                return Ok(Fresh {
-                    file: File::options().write(true).open(path)?,
-                    naming: None,
-                })
+                // A link or a file that has come since is neither followed nor replaced.
+                let file = open_special(path, true)?.ok_or_else(taken)?;
+                return Ok(Fresh { file, naming: None });
             }
         }
         let name = path
@@ -283,6 +292,34 @@ mod tests {
         let mut null = Aside::create(Path::new("/dev/null")).unwrap();
         null.file().write_all(b"x").unwrap();
         null.settle().unwrap();
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_refused_and_one_with_a_reader_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, link) = (dir.path().join("pipe"), dir.path().join("link"));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        let said = |refused: io::Result<()>| refused.unwrap_err().to_string();
+        assert!(said(Fresh::create(&pipe).map(drop)).contains("nobody reads"));
+        assert!(said(Aside::create(&pipe).map(drop)).contains("nobody reads"));
+        // What a check has seen is opened without following a link that has come since.
+        assert!(open_special(&link, true).is_err());
+        let there = pipe.clone();
+        let reader = std::thread::spawn(move || fs::read_to_string(there).unwrap());
+        // Until the reader is there it is refused.
+        let mut fresh = loop {
+            match Fresh::create(&pipe) {
+                Ok(fresh) => break fresh,
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        // More than a pipe holds: the writer waits.
+        let text = "x".repeat(1 << 20);
+        fresh.file().write_all(text.as_bytes()).unwrap();
+        fresh.settle().unwrap();
+        assert_eq!(reader.join().unwrap(), text);
     }
 
     #[test]

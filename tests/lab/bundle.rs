@@ -300,6 +300,13 @@ fn it_replaces_no_file_follows_no_link_and_leaves_nothing_behind_when_it_cannot_
         );
         assert!(run.stderr.contains(words), "{file}: {run:?}");
     }
+    // A pipe that nobody reads is not waited for.
+    let pipe = place.path("pipe");
+    system("mkfifo", &[&place.text("pipe")], Path::new("/"));
+    let run = bundle(&pair.client, &[], &place.text("pipe"));
+    assert_eq!((run.status, run.stderr.lines().count()), (Some(2), 1), "{run:?}");
+    assert!(run.stderr.contains("nobody reads"), "{run:?}");
+    std::fs::remove_file(pipe).expect("the pipe");
     // The verdict is not lost with the file.
     let run = bundle(&pair.client, &["10.77.0.2:445"], "/dev/full");
     assert_eq!(run.status, Some(2), "{run:?}");

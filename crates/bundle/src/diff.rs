@@ -305,7 +305,7 @@ fn counted(a: &Archive, b: &Archive) -> Vec<Counted> {
     };
     let before = read(a, ["counters-after.txt", "counters-before.txt"]);
     let after = read(b, ["counters-before.txt", "counters-after.txt"]);
-    let number = |value: Option<i128>| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
+    let number = |value: Option<i128>| value.map(clamped);
     counters::difference(&before, &after)
         .into_iter()
         .take(MOST_SHOWN)
@@ -315,6 +315,11 @@ fn counted(a: &Archive, b: &Archive) -> Vec<Counted> {
             after: number(after),
         })
         .collect()
+}
+
+/// What is beyond the range is its end on that side.
+fn clamped(value: i128) -> i64 {
+    value.clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
 #[cfg(test)]

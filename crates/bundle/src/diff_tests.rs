@@ -97,3 +97,10 @@ fn what_one_bundle_lacks_is_a_note_and_no_change() {
         found.notes
     );
 }
+
+#[test]
+fn a_counter_beyond_the_range_is_shown_as_its_end_on_that_side() {
+    assert_eq!(clamped(i128::from(i64::MIN) - 1), i64::MIN);
+    assert_eq!(clamped(i128::from(i64::MAX) + 1), i64::MAX);
+    assert_eq!(clamped(-5), -5);
+}

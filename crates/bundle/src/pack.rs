@@ -246,13 +246,26 @@ impl Bundle {
     ///
     /// # Errors
     /// What `out` says.
-    pub fn pack<W: Write>(mut self, out: W, redactor: Option<&Redactor>) -> io::Result<(Packed, W)> {
+    pub fn pack<W: Write>(self, out: W, redactor: Option<&Redactor>) -> io::Result<(Packed, W)> {
+        self.pack_until(out, redactor, &|| false)
+    }
+
+    /// The same. Files that are not redacted when `stop` says so are left out, with that reason; the archive is whole.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn pack_until<W: Write>(
+        mut self,
+        out: W,
+        redactor: Option<&Redactor>,
+        stop: &dyn Fn() -> bool,
+    ) -> io::Result<(Packed, W)> {
         self.note("the bundle is packed");
         let timeline = self.timeline();
         self.used = 0;
         self.push_end(TIMELINE, "this program's own clock", Content::Lines, timeline);
         if let Some(redactor) = redactor {
-            self.redact(redactor);
+            self.redact(redactor, stop);
         }
         let unread = self.unread_text();
         self.push_end(UNREAD, "this program's own list", Content::Table, unread);
@@ -298,10 +311,13 @@ impl Bundle {
         });
     }
 
-    fn redact(&mut self, redactor: &Redactor) {
+    fn redact(&mut self, redactor: &Redactor, stop: &dyn Fn() -> bool) {
+        // The verdict has to be there, captures take the longest.
+        self.files
+            .sort_by_key(|file| (file.name != VERDICT, file.content == Content::Capture));
         let mut kept = Vec::new();
         for mut file in std::mem::take(&mut self.files) {
-            match redactor.file(file.content, &file.bytes) {
+            match redactor.file_until(file.content, &file.bytes, stop) {
                 Ok(bytes) => {
                     file.bytes = bytes;
                     file.source = redactor.words(&file.source);

@@ -107,6 +107,24 @@ fn a_redacted_bundle_holds_no_secret_in_any_file_the_manifest_included() {
 }
 
 #[test]
+fn a_redaction_that_is_ended_leaves_files_out_with_the_reason_and_the_archive_is_whole() {
+    let redactor = Redactor::with_key([5; 32]);
+    let (packed, bytes) = bundle(1 << 20)
+        .pack_until(Vec::new(), Some(&redactor), &|| true)
+        .unwrap();
+    let archive = Archive::read(&bytes[..]).unwrap();
+    assert!(archive.is_redacted() && archive.altered.is_empty());
+    assert!(archive.text(VERDICT).unwrap().contains("left out"));
+    assert!(archive.file("routes.txt").is_none());
+    let why = packed.unread.iter().find(|unread| unread.what == "routes.txt");
+    assert!(why.unwrap().why.contains("a signal came"));
+    assert!(archive
+        .text(UNREAD)
+        .unwrap()
+        .contains("a signal came before it was redacted"));
+}
+
+#[test]
 fn a_writer_that_fails_is_an_error() {
     struct Full;
     impl io::Write for Full {

@@ -9,13 +9,16 @@ mod watch;
 
 pub(crate) use gather::Gathered;
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rping_bundle::collect::KernelLog;
 use rping_bundle::redact::Redactor;
 use rping_bundle::{collect, diff, About, Archive, Bundle, ReadError};
+use rping_engine::Wish;
 use rping_net::caps::{drop_all_but, Cap};
 use rping_net::{Clock, Waker};
 
@@ -25,6 +28,9 @@ use crate::files::Fresh;
 use crate::render::{self, bundle as show, escape};
 use crate::signals::Signals;
 use crate::targets::LocalNet;
+
+/// How long redaction goes on after a signal.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// Makes a bundle, or compares two.
 pub(crate) fn run(request: &BundleRequest) -> u8 {
@@ -123,7 +129,7 @@ fn make(request: &Make) -> u8 {
         Ok(gathered) => gathered,
         Err(why) => return complain(&escape::line(&why)),
     };
-    write(request, bundle, redactor, fresh, &path, &gathered)
+    write(request, bundle, redactor, fresh, &path, &gathered, &signals)
 }
 
 /// Writes the archive and says where it is.
@@ -134,6 +140,7 @@ fn write(
     mut fresh: Fresh,
     path: &Path,
     gathered: &Gathered,
+    signals: &Signals,
 ) -> u8 {
     let redactor = redactor.map(|mut redactor| {
         redactor.learn_host();
@@ -143,9 +150,15 @@ fn write(
             .for_each(|address| redactor.learn_address(*address));
         redactor
     });
+    let noticed = OnceCell::new();
+    let stop = || {
+        let ending = || Clock.now().since(*noticed.get_or_init(|| Clock.now())) > ENDING;
+        signals.wish() == Wish::Stop && ending()
+    };
     let out = fresh.file().try_clone();
     let packed = out.and_then(|out| {
-        let (packed, _) = bundle.pack(BufWriter::with_capacity(1 << 18, out), redactor.as_ref())?;
+        let out = BufWriter::with_capacity(1 << 18, out);
+        let (packed, _) = bundle.pack_until(out, redactor.as_ref(), &stop)?;
         let length = fresh.file().metadata()?.len();
         fresh.settle()?;
         Ok((packed, length))

@@ -35,6 +35,11 @@ fn a_redacted_bundle_holds_no_address_name_or_mac_in_any_form() {
     pair.client.nft(
         "table inet t { chain o { type filter hook output priority 0; ip daddr 198.51.100.77 counter drop; }\n}",
     );
+    // Subnets of which the packet filter loads a few bytes, and values that only it understands.
+    pair.client.nft(
+        "table ip u { chain f { type filter hook forward priority 0; ip saddr 10.77.9.0/24 drop; ip saddr 10.77.0.0/16 drop; \
+         @th,64,32 0x0a4d0943 drop; ct original ip saddr 10.77.9.68 drop; }\n}",
+    );
     let file = place.text("b.tar.gz");
     let script = format!(
         "hostname secrethostname && for f in hosts resolv.conf nsswitch.conf; do mount --bind {}/$f /etc/$f; done && \
@@ -97,6 +102,13 @@ fn a_redacted_bundle_holds_no_address_name_or_mac_in_any_form() {
                 String::from_utf8_lossy(file)
             );
         }
+    }
+    let firewall = unpacked.text("firewall.txt");
+    for octets in ["10.77.", "0a4d", "2637", "0943", "0944"] {
+        assert!(!firewall.contains(octets), "{octets} in {firewall}");
+    }
+    for kept in [".0/24 drop", ".0.0/16 drop", "bytes 0x", "ct 0x"] {
+        assert!(firewall.contains(kept), "{kept} in {firewall}");
     }
     // It is still of use: one token for one address, in text and in packets; the verdict; a subnet.
     assert!(

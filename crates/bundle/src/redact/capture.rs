@@ -4,7 +4,8 @@
 //! nothing does. Frames of other kinds are left out. Checksums are corrected by the difference of the words that
 //! changed (RFC 1624), so that a right one stays right and a wrong one wrong.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rping_evidence::capture::Reader;
 
@@ -14,10 +15,13 @@ use super::{words, Redactor};
 const HEAD: usize = 20;
 
 /// Rewrites a capture.
-pub(super) fn redact(redactor: &Redactor, bytes: &[u8]) -> Result<Vec<u8>, String> {
+pub(super) fn redact(redactor: &Redactor, bytes: &[u8], stop: &dyn Fn() -> bool) -> Result<Vec<u8>, String> {
     let comment = "redacted: addresses are tokens, and what is behind the transport header was cut off";
     let name = |name: &str| words::redact(redactor, name, false);
-    crate::capture::rewritten_with(bytes, comment, name, &mut |packet| frame(redactor, packet))
+    crate::capture::rewritten_with(bytes, comment, name, &mut |packet| {
+        // What is left then is no capture, and the caller does not take it.
+        (!stop()).then(|| frame(redactor, packet)).flatten()
+    })
 }
 
 /// A frame behind a cooked header; `None` for one of which too little is understood.
@@ -133,6 +137,10 @@ fn transport(
             // Zero is no checksum, and stays.
             if rest.get(6..8) != Some(&[0, 0]) {
                 adjust(rest, 6, before, after);
+                // A sum of zero is written as its other form (RFC 768).
+                if let Some(sum @ [0, 0]) = rest.get_mut(6..8) {
+                    sum.fill(0xff);
+                }
             }
             rest.len().min(8)
         }
@@ -157,11 +165,9 @@ fn tcp_options(segment: &mut [u8], length: usize) {
         }
         let size = segment.get(at + 1).map_or(0, |size| usize::from(*size));
         let end = at + size;
-        if size < 2 || end > length {
-            segment[at..length].fill(1);
-            return;
-        }
-        if !matches!(kind, 2..=5 | 8) {
+        let is_malformed = size < 2 || end > length;
+        let end = if is_malformed { length } else { end };
+        if is_malformed || !matches!(kind, 2..=5 | 8) {
             let before = segment[at & !1..].to_vec();
             segment[at..end].fill(1);
             let after = segment[at & !1..].to_vec();
@@ -254,37 +260,43 @@ fn fold(mut sum: u64) -> u64 {
 }
 
 /// Whether a secret is still in the packets, as bytes.
-pub(super) fn leak(redactor: &Redactor, bytes: &[u8]) -> Option<&'static str> {
-    let mut reader = Reader::open(bytes).ok()?;
-    let has = |frame: &[u8], what: &[u8]| frame.windows(what.len()).any(|window| window == what);
-    while let Some(Ok(record)) = reader.next() {
-        for address in &redactor.addresses {
-            if redactor.keyed.ip(*address) == *address {
-                continue;
-            }
-            // Four bytes may stand anywhere by chance; where addresses stand they may not.
-            let found = match address {
-                std::net::IpAddr::V4(four) => {
-                    let places = [HEAD + 12, HEAD + 16, HEAD + 14, HEAD + 24, HEAD + 40, HEAD + 44];
-                    let is_at = |at: &usize| record.bytes.get(*at..at + 4) == Some(&four.octets()[..]);
-                    places.iter().any(is_at)
-                }
-                std::net::IpAddr::V6(six) => has(&record.bytes, &six.octets()),
-            };
-            if found {
-                return Some("an address");
-            }
+pub(super) fn leak(redactor: &Redactor, bytes: &[u8], stop: &dyn Fn() -> bool) -> Option<&'static str> {
+    let keyed = &redactor.keyed;
+    let mut four: HashSet<[u8; 4]> = HashSet::new();
+    let mut six: HashSet<[u8; 16]> = HashSet::new();
+    for address in &redactor.addresses {
+        match address {
+            _ if keyed.ip(*address) == *address => {}
+            IpAddr::V4(address) => drop(four.insert(address.octets())),
+            IpAddr::V6(address) => drop(six.insert(address.octets())),
         }
-        let is_kept = |mac: &[u8; 6]| redactor.keyed.mac(*mac) == *mac;
-        if redactor
-            .macs
-            .iter()
-            .any(|mac| !is_kept(mac) && has(&record.bytes, mac))
-        {
+    }
+    let is_secret = |mac: &&[u8; 6]| keyed.mac(**mac) != **mac;
+    let macs: HashSet<[u8; 6]> = redactor.macs.iter().filter(is_secret).copied().collect();
+    let mut reader = Reader::open(bytes).ok()?;
+    while let Some(Ok(record)) = reader.next() {
+        if stop() {
+            break;
+        }
+        // Four bytes may stand anywhere by chance; where addresses stand they may not.
+        let places = [HEAD + 12, HEAD + 16, HEAD + 14, HEAD + 24, HEAD + 40, HEAD + 44];
+        let is_at = |at: &usize| {
+            let here = record.bytes.get(*at..at + 4);
+            here.is_some_and(|here| four.contains(here))
+        };
+        if places.iter().any(is_at) || holds(&record.bytes, &six) {
+            return Some("an address");
+        }
+        if holds(&record.bytes, &macs) {
             return Some("a link-layer address");
         }
     }
     None
+}
+
+/// Whether any of these stands anywhere in the frame.
+fn holds<const N: usize>(frame: &[u8], any: &HashSet<[u8; N]>) -> bool {
+    !any.is_empty() && frame.windows(N).any(|window| any.contains(window))
 }
 
 #[cfg(test)]
@@ -344,6 +356,40 @@ mod tests {
             "an option with an address"
         );
         assert_eq!(&out[12..18], &redactor.keyed.mac([2, 1, 2, 3, 4, 5]));
+    }
+
+    #[test]
+    fn malformed_options_are_blanked_and_the_checksum_stays_right() {
+        let redactor = redactor();
+        let mut whole = syn();
+        // The last option announces more than there is.
+        let tcp = HEAD + 20;
+        whole[tcp + 25] = 60;
+        whole[tcp + 16..tcp + 18].fill(0);
+        let sum = checksum(&[&whole[HEAD + 12..tcp], &[0, 6, 0, 32], &whole[tcp..]]);
+        whole[tcp + 16..tcp + 18].copy_from_slice(&sum.to_be_bytes());
+        let out = frame(&redactor, &whole).expect("a frame");
+        assert_eq!(out[tcp + 24..], [1; 8]);
+        assert_eq!(checksum(&[&out[HEAD + 12..tcp], &[0, 6, 0, 32], &out[tcp..]]), 0);
+    }
+
+    #[test]
+    fn a_datagrams_checksum_never_becomes_none() {
+        let redactor = redactor();
+        let pseudo = [10, 77, 0, 1, 10, 77, 0, 2];
+        let mapped: Vec<u8> = [[10, 77, 0, 1], [10, 77, 0, 2]]
+            .iter()
+            .flat_map(|address| redactor.keyed.four(Ipv4Addr::from(*address)).octets())
+            .collect();
+        // Of all sums the one that the change of the addresses brings to zero, in either form.
+        let written = (1..=u16::MAX).map(|sum| {
+            let mut datagram = [0; 8];
+            datagram[6..].copy_from_slice(&sum.to_be_bytes());
+            transport(&redactor, 17, &mut datagram, (&pseudo, &mapped), true);
+            u16::from_be_bytes([datagram[6], datagram[7]])
+        });
+        let written: HashSet<u16> = written.collect();
+        assert!(!written.contains(&0) && written.contains(&0xffff));
     }
 
     #[test]

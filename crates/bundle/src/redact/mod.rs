@@ -158,10 +158,27 @@ impl Redactor {
     /// # Errors
     /// In words, where something secret is still in it.
     pub fn file(&self, content: Content, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        self.file_until(content, bytes, &|| false)
+    }
+
+    /// The same, given up as soon as `stop` says so; it is asked at every line, value and packet.
+    ///
+    /// # Errors
+    /// In words, where something secret is still in it, and where it was given up.
+    pub fn file_until(
+        &self,
+        content: Content,
+        bytes: &[u8],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<u8>, String> {
         let text = || String::from_utf8_lossy(bytes).into_owned();
+        let lines = |text: &str, domains| -> String {
+            let lines = text.split_inclusive('\n').take_while(|_| !stop());
+            lines.map(|line| words::redact(self, line, domains)).collect()
+        };
         let redacted = match content {
-            Content::Table => words::redact(self, &text(), false).into_bytes(),
-            Content::Words => self.words(&text()).into_bytes(),
+            Content::Table => lines(&text(), false).into_bytes(),
+            Content::Words => lines(&text(), true).into_bytes(),
             Content::Settings => {
                 let bare = |line: &str| {
                     line.split(['#', ';'])
@@ -170,58 +187,63 @@ impl Redactor {
                         .trim_end()
                         .to_owned()
                 };
-                let lines: Vec<String> = text().lines().map(bare).filter(|line| !line.is_empty()).collect();
-                self.words(&(lines.join("\n") + "\n")).into_bytes()
+                let bare: Vec<String> = text().lines().map(bare).filter(|line| !line.is_empty()).collect();
+                lines(&(bare.join("\n") + "\n"), true).into_bytes()
             }
-            Content::Json => self.json(&text())?,
+            Content::Json => {
+                let value: Value = serde_json::from_str(&text()).map_err(|error| error.to_string())?;
+                let mut all =
+                    serde_json::to_vec_pretty(&self.value(value, stop)).map_err(|error| error.to_string())?;
+                all.push(b'\n');
+                all
+            }
             Content::Lines => {
                 let mut all = Vec::new();
-                for line in text().lines() {
+                for line in text().lines().take_while(|_| !stop()) {
                     let value: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
-                    serde_json::to_writer(&mut all, &self.value(value)).map_err(|error| error.to_string())?;
+                    serde_json::to_writer(&mut all, &self.value(value, stop))
+                        .map_err(|error| error.to_string())?;
                     all.push(b'\n');
                 }
                 all
             }
-            Content::Capture => capture::redact(self, bytes)?,
+            Content::Capture => capture::redact(self, bytes, stop)?,
         };
-        match self.leak(content, &redacted) {
+        let leak = self.leak(content, &redacted, stop);
+        // Half a file is none, and half of one that was searched may hold anything.
+        if stop() {
+            return Err("a signal came before it was redacted".to_owned());
+        }
+        match leak {
             Some(what) => Err(format!("{what} was still in it after redaction")),
             None => Ok(redacted),
         }
     }
 
-    fn json(&self, text: &str) -> Result<Vec<u8>, String> {
-        let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let mut bytes = serde_json::to_vec_pretty(&self.value(value)).map_err(|error| error.to_string())?;
-        bytes.push(b'\n');
-        Ok(bytes)
-    }
-
     /// Every string in a document; keys are ours.
-    fn value(&self, value: Value) -> Value {
+    fn value(&self, value: Value, stop: &dyn Fn() -> bool) -> Value {
         match value {
+            _ if stop() => Value::Null,
             Value::String(text) => Value::String(self.words(&text)),
-            Value::Array(all) => Value::Array(all.into_iter().map(|value| self.value(value)).collect()),
-            Value::Object(all) => Value::Object(
-                all.into_iter()
-                    .map(|(key, value)| {
-                        // The form of the document is ours, too, though it looks like a domain.
-                        let is_form =
-                            key == "schema" && value.as_str().is_some_and(|form| form.starts_with("rping."));
-                        let value = if is_form { value } else { self.value(value) };
-                        (key, value)
-                    })
-                    .collect(),
-            ),
+            Value::Array(all) => Value::Array(all.into_iter().map(|value| self.value(value, stop)).collect()),
+            Value::Object(all) => {
+                let each = all.into_iter().map(|(key, value)| {
+                    // The form of the document is ours, too, though it looks like a domain.
+                    let is_form =
+                        key == "schema" && value.as_str().is_some_and(|form| form.starts_with("rping."));
+                    let value = if is_form { value } else { self.value(value, stop) };
+                    (key, value)
+                });
+                Value::Object(each.collect())
+            }
             other => other,
         }
     }
 
     /// What kind of secret is still in it.
-    fn leak(&self, content: Content, bytes: &[u8]) -> Option<&'static str> {
+    fn leak(&self, content: Content, bytes: &[u8], stop: &dyn Fn() -> bool) -> Option<&'static str> {
         if content == Content::Capture {
-            return capture::leak(self, bytes);
+            return capture::leak(self, bytes, stop);
         }
         let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
         // Each place of the text is looked at once, however many secrets there are.
@@ -234,7 +256,8 @@ impl Redactor {
         if macs(&text).any(|mac| self.macs.contains(&mac) && self.keyed.mac(mac) != mac) {
             return Some("a link-layer address");
         }
-        for run in text.split(|letter: char| !words::is_run(letter)) {
+        let runs = text.split(|letter: char| !words::is_run(letter));
+        for run in runs.filter(|run| !run.is_empty()) {
             let inner = run.trim_matches(|letter| ".:-_".contains(letter));
             let parts = || run.split(['-', '_']).chain([run, inner]);
             if parts().any(is_address) {

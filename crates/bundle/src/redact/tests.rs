@@ -10,6 +10,10 @@ fn redactor() -> Redactor {
     redactor
 }
 
+fn leak(redactor: &Redactor, content: Content, bytes: &[u8]) -> Option<&'static str> {
+    redactor.leak(content, bytes, &|| false)
+}
+
 #[test]
 fn addresses_names_and_macs_are_replaced_wherever_they_stand_and_alike() {
     let redactor = redactor();
@@ -60,14 +64,14 @@ fn what_names_nobody_stays() {
 #[test]
 fn a_file_in_which_a_secret_is_left_is_no_file() {
     let redactor = redactor();
-    let leaked = redactor.leak(Content::Table, b"x 525400123456 y");
+    let leaked = leak(&redactor, Content::Table, b"x 525400123456 y");
     assert_eq!(leaked, Some("a link-layer address"));
     assert_eq!(
-        redactor.leak(Content::Table, b"to 10.77.0.2/32"),
+        leak(&redactor, Content::Table, b"to 10.77.0.2/32"),
         Some("an address")
     );
-    assert_eq!(redactor.leak(Content::Table, b"of Alice's"), Some("a name"));
-    assert_eq!(redactor.leak(Content::Table, b"10.77.0.22 malice"), None);
+    assert_eq!(leak(&redactor, Content::Table, b"of Alice's"), Some("a name"));
+    assert_eq!(leak(&redactor, Content::Table, b"10.77.0.22 malice"), None);
 }
 
 #[test]
@@ -105,13 +109,13 @@ fn an_address_is_found_in_any_spelling_and_wherever_it_stands() {
         "ip-10-77-9-2-10.77.9.2",
     ] {
         assert_eq!(
-            redactor.leak(Content::Words, text.as_bytes()),
+            leak(&redactor, Content::Words, text.as_bytes()),
             Some("an address"),
             "{text}"
         );
         let said = redactor.words(text);
         assert!(
-            !said.contains("77") && redactor.leak(Content::Words, said.as_bytes()).is_none(),
+            !said.contains("77") && leak(&redactor, Content::Words, said.as_bytes()).is_none(),
             "{text}: {said}"
         );
     }
@@ -121,7 +125,7 @@ fn an_address_is_found_in_any_spelling_and_wherever_it_stands() {
         format!("ip-{}", token.replace('.', "-"))
     );
     for text in ["110.77.9.2", "10.77.9.22", "10.77-9.2", "10.77.9"] {
-        assert_eq!(redactor.leak(Content::Words, text.as_bytes()), None, "{text}");
+        assert_eq!(leak(&redactor, Content::Words, text.as_bytes()), None, "{text}");
     }
 }
 
@@ -149,6 +153,40 @@ fn only_files_of_the_bundle_are_no_domains() {
         json.contains("rping.sockets/1") && !json.contains("example"),
         "{json}"
     );
+}
+
+#[test]
+fn a_range_does_not_run_backwards() {
+    for key in 0..16 {
+        let redactor = Redactor::with_key([key; 32]);
+        for text in ["10.77.0.2-10.77.0.9", "fd00::2-fd00::9"] {
+            let said = redactor.words(text);
+            let (from, to) = said.split_once('-').unwrap();
+            let of = |text: &str| text.parse::<IpAddr>().unwrap();
+            assert!(of(from) < of(to), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_given_up_is_none_whatever_it_holds() {
+    let redactor = redactor();
+    for (content, bytes) in [
+        (Content::Table, &b"a\nb\n"[..]),
+        (Content::Json, b"[1]"),
+        (Content::Lines, b"[1]\n"),
+    ] {
+        let why = redactor.file_until(content, bytes, &|| true).unwrap_err();
+        assert!(why.contains("a signal came"), "{why}");
+        assert!(redactor.file(content, bytes).is_ok());
+    }
+    // In its midst.
+    let asked = std::cell::Cell::new(0);
+    let stop = || asked.replace(asked.get() + 1) >= 3;
+    assert!(redactor
+        .file_until(Content::Table, &b"a\n".repeat(1_000), &stop)
+        .is_err());
+    assert!(asked.get() < 10, "{}", asked.get());
 }
 
 #[test]

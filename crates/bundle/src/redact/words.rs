@@ -255,7 +255,14 @@ fn address(redactor: &Redactor, run: &str, prefix: Option<u8>) -> Option<String>
     let (from, to) = run.split_once('-')?;
     let ends = (from.parse::<IpAddr>(), to.parse::<IpAddr>());
     match ends {
-        (Ok(from), Ok(to)) => Some(format!("{}-{}", redactor.keyed.ip(from), redactor.keyed.ip(to))),
+        (Ok(from), Ok(to)) => {
+            let mut mapped = [redactor.keyed.ip(from), redactor.keyed.ip(to)];
+            // Which is the larger of two is not kept; that a range begins at its beginning is.
+            if from <= to {
+                mapped.sort_unstable();
+            }
+            Some(format!("{}-{}", mapped[0], mapped[1]))
+        }
         _ => None,
     }
 }
