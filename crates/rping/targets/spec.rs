@@ -94,6 +94,13 @@ impl Spec {
                 of_url(scheme, rest)
             ));
         }
+        if let Some(share) = text.strip_prefix(r"\\") {
+            return Err(format!(
+                "{} is a file share: ask its host: {}",
+                shown(text),
+                of_url("smb", &share.replace('\\', "/"))
+            ));
+        }
         let (host_text, port_text) = split(text)?;
         let host = parse_host(host_text).map_err(|why| format!("{}: {why}", shown(text)))?;
         let ports = match port_text {
@@ -219,6 +226,8 @@ fn of_url(scheme: &str, rest: &str) -> String {
         "http" | "ws" => ":80".to_owned(),
         "ftp" => ":21".to_owned(),
         "ssh" | "sftp" => ":22".to_owned(),
+        "smb" | "cifs" => ":445".to_owned(),
+        "rdp" => ":3389".to_owned(),
         _ => ":443".to_owned(),
     };
     let host = if host.is_empty() { "HOST" } else { host };

@@ -243,6 +243,8 @@ fn rubbish_is_no_name() {
     for (url, command) in [
         ("http://host/x", "rping tcp host:80"),
         ("https://user:pw@host/x?y", "rping tcp host:443"),
+        ("smb://fileserver/share", "rping tcp fileserver:445"),
+        (r"\\fileserver\share\x", "rping tcp fileserver:445"),
         ("HTTP://host:8080", "rping tcp host:8080"),
         ("ssh://[::1]/", "rping tcp [::1]:22"),
         ("https://[::1]:8443/", "rping tcp [::1]:8443"),

@@ -94,7 +94,7 @@ fn at_place(mut source: SocketAddr, place: usize) -> SocketAddr {
 }
 
 /// What is done when a connection fails over the key.
-const PROVING: &str = "the key was proved (the server has another, or none)";
+const PROVING: &str = "both ends proved that they have the same key: the server has another, or none";
 
 /// Proves the key on a stream that knows no deadline afterwards.
 fn prove(stream: &mut std::net::TcpStream, key: &crate::Key) -> std::io::Result<()> {
