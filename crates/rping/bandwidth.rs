@@ -18,7 +18,7 @@ mod warnings;
 use crate::args::output::Format;
 use crate::args::{BandwidthRequest, Plan, Show};
 use crate::assertion::Verdict;
-use crate::cli::complain;
+use crate::complain::complain;
 use crate::pcap::Capture;
 use crate::render::bandwidth::{self as render, Ended};
 use crate::render::{escape, styled};

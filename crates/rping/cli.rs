@@ -12,6 +12,7 @@ use rping_net::Waker;
 
 use crate::args::output::{Color, Format, OutputOptions};
 use crate::args::{self, Invocation, Request};
+use crate::complain::complain;
 use crate::graph::{self, Graph};
 use crate::job::Job;
 use crate::keep::{Keep, Keeper};
@@ -53,17 +54,6 @@ pub fn daemon(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     let asks_version = matches!(&typed[..], [one] if one == "--version" || one == "-V");
     let command = (!asks_version).then(|| "server".into());
     main(std::iter::once("rpingd".into()).chain(command).chain(typed))
-}
-
-/// One line on standard error, and exit code 2.
-pub(crate) fn complain(what: &str) -> u8 {
-    // A closed standard error leaves nobody to tell.
-    let _ = writeln!(
-        io::stderr().lock(),
-        "rping: {}",
-        what.trim_start_matches("rping: ")
-    );
-    2
 }
 
 fn print_text(text: &str) -> u8 {

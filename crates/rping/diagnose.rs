@@ -6,7 +6,7 @@ use rping_net::caps::{drop_all_but, Cap};
 use rping_net::Clock;
 
 use crate::args::DiagnoseRequest;
-use crate::cli::complain;
+use crate::complain::complain;
 use crate::render::{diagnosis as render, style};
 use crate::report::Epoch;
 use crate::signals::end_by;

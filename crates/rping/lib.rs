@@ -25,6 +25,7 @@ mod bandwidth;
 mod bundle;
 pub mod cli;
 pub mod compare;
+mod complain;
 mod diagnose;
 mod files;
 #[doc(hidden)]

@@ -15,7 +15,7 @@ use rping_peer::agent::Agent;
 use rping_peer::{Listen, Server, ServerHandle};
 
 use crate::args::{Place, ServerArgs};
-use crate::cli::complain;
+use crate::complain::complain;
 use crate::render::escape;
 use crate::signals;
 use crate::targets::{LocalNet, SystemResolver};

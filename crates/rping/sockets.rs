@@ -9,7 +9,7 @@ use rping_net::{Clock, Pacing, Waiter, Waker, Woken};
 
 use crate::args::output::Format;
 use crate::args::{SocketsRequest, Usage};
-use crate::cli::complain;
+use crate::complain::complain;
 use crate::render::{self, sockets as show};
 use crate::report::Epoch;
 use crate::signals::end_by;

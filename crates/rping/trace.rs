@@ -9,7 +9,7 @@ use rping_evidence::trace;
 
 use crate::args::output::Format;
 use crate::args::TraceRequest;
-use crate::cli::complain;
+use crate::complain::complain;
 use crate::render::{self, escape, trace as show};
 
 /// Compares and shows. Exit code 0 where nothing was lost, 1 where something was or nothing can be compared.

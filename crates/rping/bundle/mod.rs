@@ -23,7 +23,7 @@ use rping_net::caps::{drop_all_but, Cap};
 use rping_net::{Clock, Waker};
 
 use crate::args::{BundleRequest, Make};
-use crate::cli::complain;
+use crate::complain::complain;
 use crate::files::Fresh;
 use crate::render::{self, bundle as show, escape};
 use crate::signals::Signals;
