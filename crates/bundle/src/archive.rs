@@ -95,17 +95,17 @@ impl Archive {
         })
     }
 
-    /// The bytes of a file; `None` where there is none, or one longer than [`LONGEST`].
+    /// The bytes of a file; `None` where there is none, or one longer than 4 MiB.
     pub fn file(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name)?.bytes.as_deref()
     }
 
-    /// Whether there is a file of this name that is longer than [`LONGEST`].
+    /// Whether there is a file of this name that is longer than 4 MiB.
     pub fn is_long(&self, name: &str) -> bool {
         self.files.get(name).is_some_and(|held| held.bytes.is_none())
     }
 
-    /// A file as text; what is no UTF-8 is replaced. `None` for one longer than [`LONGEST`].
+    /// A file as text; what is no UTF-8 is replaced. `None` for one longer than 4 MiB.
     pub fn text(&self, name: &str) -> Option<String> {
         self.file(name)
             .map(|bytes| String::from_utf8_lossy(bytes).into_owned())

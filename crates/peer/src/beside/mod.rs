@@ -2,7 +2,7 @@
 //! does to round trips, and in which direction, shows.
 //!
 //! Round trips come from this end's own table of what it sent. One-way delays take the reflector's time stamps and an
-//! offset between the two clocks that is estimated afresh four times a second, see [`clocks`]; by how much it may be off is told
+//! offset between the two clocks that is estimated afresh four times a second, see `clocks`; by how much it may be off is told
 //! with them.
 
 mod clocks;
