@@ -75,30 +75,16 @@ impl Aside {
             }
             Err(_) => {}
         }
-        let name = path
-            .file_name()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no file name"))?;
-        for attempt in 0..100 {
-            let mut aside = std::ffi::OsString::from(".");
-            aside.push(name);
-            aside.push(format!(".{}.{attempt}.part", std::process::id()));
-            let aside = path.with_file_name(aside);
-            match File::options().write(true).create_new(true).open(&aside) {
-                Ok(file) => {
-                    // Who could not read the old one cannot read the new one.
-                    if let Some(mode) = mode {
-                        file.set_permissions(mode)?;
-                    }
-                    return Ok(Aside {
-                        file: Some(file),
-                        rename: Some((aside, path)),
-                    });
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
+        let open = |aside: &Path| File::options().write(true).create_new(true).open(aside);
+        let (file, aside) = beside(&path, open)?;
+        // Who could not read the old one cannot read the new one.
+        if let Some(mode) = mode {
+            file.set_permissions(mode)?;
         }
-        Err(io::ErrorKind::AlreadyExists.into())
+        Ok(Aside {
+            file: Some(file),
+            rename: Some((aside, path)),
+        })
     }
 
     /// What is written to.
@@ -159,26 +145,11 @@ impl Fresh {
                 return Ok(Fresh { file, naming: None });
             }
         }
-        let name = path
-            .file_name()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no file name"))?;
-        for attempt in 0..100 {
-            let mut aside = std::ffi::OsString::from(".");
-            aside.push(name);
-            aside.push(format!(".{}.{attempt}.part", std::process::id()));
-            let aside = path.with_file_name(aside);
-            match private(&aside) {
-                Ok(file) => {
-                    return Ok(Fresh {
-                        file,
-                        naming: Some((aside, path.to_owned())),
-                    })
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
+        let (file, aside) = beside(path, private)?;
+        Ok(Fresh {
+            file,
+            naming: Some((aside, path.to_owned())),
+        })
     }
 
     /// What is written to.
@@ -232,6 +203,25 @@ fn taken() -> io::Error {
         io::ErrorKind::AlreadyExists,
         "it is there already, and no file is replaced: name another",
     )
+}
+
+/// Opens a file of a name of its own in the directory of `path`, which it is to bear later. `open` refuses what is there.
+fn beside(path: &Path, open: impl Fn(&Path) -> io::Result<File>) -> io::Result<(File, PathBuf)> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no file name"))?;
+    for attempt in 0..100 {
+        let mut aside = std::ffi::OsString::from(".");
+        aside.push(name);
+        aside.push(format!(".{}.{attempt}.part", std::process::id()));
+        let aside = path.with_file_name(aside);
+        match open(&aside) {
+            Ok(file) => return Ok((file, aside)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// A new file, mode 0600 whatever the mask says.

@@ -33,8 +33,8 @@ const DETAILED: usize = 256;
 pub struct Wanted {
     /// The run itself, for later commands.
     pub save: Option<PathBuf>,
-    /// HdrHistogram's percentile distribution (`.hgrm`) or interval log (`.hlog`), or both.
-    pub hdr: Vec<PathBuf>,
+    /// HdrHistogram's percentile distribution (`.hgrm`) or interval log (`.hlog`).
+    pub hdr: Option<PathBuf>,
     /// A page for people.
     pub report: Option<PathBuf>,
     /// As it was typed, for the record.
@@ -44,13 +44,14 @@ pub struct Wanted {
 impl Wanted {
     /// Whether there is anything to keep.
     pub fn is_anything(&self) -> bool {
-        self.save.is_some() || !self.hdr.is_empty() || self.report.is_some()
+        self.save.is_some() || self.hdr.is_some() || self.report.is_some()
     }
 
-    /// The file that is wanted in this one of HdrHistogram's forms.
+    /// The file, if it is wanted in this one of HdrHistogram's forms.
     pub fn hdr(&self, form: hdr::Form) -> Option<&Path> {
-        let mut all = self.hdr.iter().map(PathBuf::as_path);
-        all.find(|path| hdr::Form::of(path) == Some(form))
+        self.hdr
+            .as_deref()
+            .filter(|path| hdr::Form::of(path) == Some(form))
     }
 }
 

@@ -92,7 +92,7 @@ fn written(result: io::Result<()>, code: u8) -> Result<u8, String> {
 }
 
 fn show(path: &Path, output: &OutputOptions, assertions: Vec<Assertion>) -> Result<u8, String> {
-    let mut saved = match open_all(&[path], !output.keep.hdr.is_empty())?.pop() {
+    let mut saved = match open_all(&[path], output.keep.hdr.is_some())?.pop() {
         Some(Kept::Run(saved)) => *saved,
         Some(Kept::Test(test)) => return show_test(path, *test, output, assertions),
         None => return Err(format!("{} cannot be read", named(path))),
@@ -102,7 +102,7 @@ fn show(path: &Path, output: &OutputOptions, assertions: Vec<Assertion>) -> Resu
     }
     let report = &saved.report;
     let result = render::show(&saved, output, Box::new(io::stdout()), io::stdout().is_terminal());
-    for to in &output.keep.hdr {
+    if let Some(to) = &output.keep.hdr {
         Aside::create(to)
             .and_then(|aside| crate::hdr::distribution(aside, report))
             .map_err(|error| format!("--hdr {}: cannot be written: {}", named(to), plain(&error)))?;
@@ -122,7 +122,7 @@ fn show_test(
     output: &OutputOptions,
     assertions: Vec<Assertion>,
 ) -> Result<u8, String> {
-    if !output.keep.hdr.is_empty() {
+    if output.keep.hdr.is_some() {
         return Err(format!("--hdr: {} {}", named(path), ReadError::Throughput));
     }
     if !assertions.is_empty() {

@@ -202,14 +202,7 @@ impl Bundle {
             }
         }
         self.used += bytes.len() as u64;
-        self.files.push(File {
-            name: name.to_owned(),
-            source: source.to_owned(),
-            content,
-            taken: Clock.now(),
-            bytes,
-            cut,
-        });
+        self.push(name, source, content, bytes, cut);
     }
 
     /// Says what could not be read.
@@ -263,12 +256,12 @@ impl Bundle {
         self.note("the bundle is packed");
         let timeline = self.timeline();
         self.used = 0;
-        self.push_end(TIMELINE, "this program's own clock", Content::Lines, timeline);
+        self.push(TIMELINE, "this program's own clock", Content::Lines, timeline, 0);
         if let Some(redactor) = redactor {
             self.redact(redactor, stop);
         }
         let unread = self.unread_text();
-        self.push_end(UNREAD, "this program's own list", Content::Table, unread);
+        self.push(UNREAD, "this program's own list", Content::Table, unread, 0);
         // The verdict is what a person opens first.
         self.files.sort_by_key(|file| file.name != VERDICT);
         let entries: Vec<Entry> = self.files.iter().map(|file| self.entry(file)).collect();
@@ -300,14 +293,14 @@ impl Bundle {
         Ok((packed, out))
     }
 
-    fn push_end(&mut self, name: &str, source: &str, content: Content, bytes: Vec<u8>) {
+    fn push(&mut self, name: &str, source: &str, content: Content, bytes: Vec<u8>, cut: u64) {
         self.files.push(File {
             name: name.to_owned(),
             source: source.to_owned(),
             content,
             taken: Clock.now(),
             bytes,
-            cut: 0,
+            cut,
         });
     }
 

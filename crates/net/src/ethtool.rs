@@ -2,14 +2,12 @@
 //! `ethtool -k`. They ask and never set; none takes a privilege.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::sys;
+use crate::hardware::{ask, SIOCETHTOOL};
 
-/// `linux/sockios.h`, `linux/ethtool.h`.
-const SIOCETHTOOL: u64 = 0x8946;
 const GET_SETTINGS: u32 = 0x01;
 const GET_DRIVER: u32 = 0x03;
 const GET_STRINGS: u32 = 0x1b;
@@ -80,7 +78,7 @@ impl Ethtool {
         // `struct ethtool_drvinfo`: command, then texts of 32 bytes each, 12 spare bytes and five numbers.
         let mut words = [0u32; 49];
         words[0] = GET_DRIVER;
-        ask(self.0.as_fd(), name, &mut words)?;
+        ask(self.0.as_fd(), name, SIOCETHTOOL, &mut words)?;
         let bytes = bytes(&words);
         let at = |place: usize| {
             text(
@@ -106,7 +104,7 @@ impl Ethtool {
         // transceiver, autonegotiation; then more, the upper half of the speed at byte 28.
         let mut words = [0u32; 11];
         words[0] = GET_SETTINGS;
-        ask(self.0.as_fd(), name, &mut words)?;
+        ask(self.0.as_fd(), name, SIOCETHTOOL, &mut words)?;
         let bytes = bytes(&words);
         let half = |at: usize| {
             let pair = [
@@ -137,7 +135,7 @@ impl Ethtool {
         let wanted = u64::from(1u32 << FEATURES).to_ne_bytes();
         info[2] = u32::from_ne_bytes([wanted[0], wanted[1], wanted[2], wanted[3]]);
         info[3] = u32::from_ne_bytes([wanted[4], wanted[5], wanted[6], wanted[7]]);
-        ask(self.0.as_fd(), name, &mut info)?;
+        ask(self.0.as_fd(), name, SIOCETHTOOL, &mut info)?;
         let count = info[4] as usize;
         // The kernel writes as many names as it has, whatever room it was told of.
         if count > MOST {
@@ -146,12 +144,12 @@ impl Ethtool {
         // `struct ethtool_gstrings`: command, set, count, names.
         let mut names = vec![0u32; 3 + MOST * NAME / 4];
         names[..3].copy_from_slice(&[GET_STRINGS, FEATURES, info[4]]);
-        ask(self.0.as_fd(), name, &mut names)?;
+        ask(self.0.as_fd(), name, SIOCETHTOOL, &mut names)?;
         // `struct ethtool_gfeatures`: command, blocks; a block is available, requested, active, never changed.
         let blocks = count.div_ceil(32);
         let mut states = vec![0u32; 2 + blocks * 4];
         states[..2].copy_from_slice(&[GET_FEATURES, blocks as u32]);
-        ask(self.0.as_fd(), name, &mut states)?;
+        ask(self.0.as_fd(), name, SIOCETHTOOL, &mut states)?;
         let names = bytes(&names);
         let features = (0..count).map(|number| {
             let from = 12 + number * NAME;
@@ -165,32 +163,6 @@ impl Ethtool {
         });
         Ok(features.filter(|feature| !feature.name.is_empty()).collect())
     }
-}
-
-/// An interface request whose answer is written over the question.
-fn ask(fd: BorrowedFd<'_>, name: &str, words: &mut [u32]) -> io::Result<()> {
-    /// `struct ifreq`: 16 bytes of name, and a union of 24.
-    #[repr(C)]
-    struct Request {
-        name: [u8; 16],
-        data: *mut libc::c_void,
-        rest: [usize; 2],
-    }
-    let mut asked = Request {
-        name: [0; 16],
-        data: words.as_mut_ptr().cast(),
-        rest: [0; 2],
-    };
-    let Some(room) = asked.name.get_mut(..name.len()).filter(|room| room.len() < 16) else {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    };
-    room.copy_from_slice(name.as_bytes());
-    sys::retry(|| {
-        // SAFETY: `asked` is valid for reads and writes, its name ends with a zero, and `data` points to `words`, which is
-        // borrowed for the call, aligned as these structures are, and as long as the caller's command may fill it.
-        unsafe { libc::ioctl(fd.as_raw_fd(), SIOCETHTOOL as _, &raw mut asked) }
-    })
-    .map(drop)
 }
 
 fn bytes(words: &[u32]) -> Vec<u8> {

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::slice::from_mut;
 
 use socket2::{Domain, Socket, Type};
 
@@ -17,7 +18,7 @@ use crate::sys;
 const MOST_TARGETS: usize = 64;
 
 /// `linux/sockios.h`, `linux/ethtool.h`, `linux/net_tstamp.h`.
-const SIOCETHTOOL: u64 = 0x8946;
+pub(crate) const SIOCETHTOOL: u64 = 0x8946;
 const SIOCGHWTSTAMP: u64 = 0x89b1;
 const ETHTOOL_GET_TS_INFO: u32 = 0x41;
 const HWTSTAMP_TX_ON: u32 = 1;
@@ -79,15 +80,20 @@ pub fn stamping_clock(name: &str) -> Option<u32> {
         command: ETHTOOL_GET_TS_INFO,
         ..Abilities::default()
     };
-    ask(socket.as_fd(), name, SIOCETHTOOL, &mut abilities).ok()?;
+    ask(socket.as_fd(), name, SIOCETHTOOL, from_mut(&mut abilities)).ok()?;
     let clock = abilities.clock()?;
     let mut setting = Setting::default();
-    ask(socket.as_fd(), name, SIOCGHWTSTAMP, &mut setting).ok()?;
+    ask(socket.as_fd(), name, SIOCGHWTSTAMP, from_mut(&mut setting)).ok()?;
     setting.is_on().then_some(clock)
 }
 
-/// An interface request: `struct ifreq` with a pointer to what is asked.
-fn ask<T: Copy>(fd: BorrowedFd<'_>, name: &str, request: u64, value: &mut T) -> std::io::Result<()> {
+/// An interface request: `struct ifreq` with a pointer to what is asked, which the answer is written over.
+pub(crate) fn ask<T: Copy>(
+    fd: BorrowedFd<'_>,
+    name: &str,
+    request: u64,
+    values: &mut [T],
+) -> std::io::Result<()> {
     /// `struct ifreq`: 16 bytes of name, and a union of 24.
     #[repr(C)]
     struct Request {
@@ -97,7 +103,7 @@ fn ask<T: Copy>(fd: BorrowedFd<'_>, name: &str, request: u64, value: &mut T) -> 
     }
     let mut asked = Request {
         name: [0; 16],
-        data: std::ptr::from_mut(value).cast(),
+        data: values.as_mut_ptr().cast(),
         rest: [0; 2],
     };
     // One byte is left for the closing zero; no interface has a longer name.
@@ -106,8 +112,8 @@ fn ask<T: Copy>(fd: BorrowedFd<'_>, name: &str, request: u64, value: &mut T) -> 
     };
     room.copy_from_slice(name.as_bytes());
     sys::retry(|| {
-        // SAFETY: `asked` is valid for reads and writes, its name ends with a zero, and `data` points to a `T` that is
-        // borrowed for the call and laid out as this request's structure; the kernel writes no more than its size.
+        // SAFETY: `asked` is valid for reads and writes, its name ends with a zero, and `data` points to `values`, which are
+        // borrowed for the call, laid out as this request's structure and as long as the caller's command may fill.
         unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw mut asked) }
     })
     .map(drop)
@@ -230,12 +236,17 @@ mod tests {
             command: ETHTOOL_GET_TS_INFO,
             ..Abilities::default()
         };
-        ask(socket.as_fd(), "lo", SIOCETHTOOL, &mut abilities)
+        ask(socket.as_fd(), "lo", SIOCETHTOOL, from_mut(&mut abilities))
             .expect("the kernel answers for every interface");
         let software = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
         assert_eq!((abilities.stamping & software, abilities.clock), (software, -1));
-        let error =
-            ask(socket.as_fd(), "lo", SIOCGHWTSTAMP, &mut Setting::default()).expect_err("lo has none");
+        let error = ask(
+            socket.as_fd(),
+            "lo",
+            SIOCGHWTSTAMP,
+            from_mut(&mut Setting::default()),
+        )
+        .expect_err("lo has none");
         assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP));
         assert_eq!(stamping_clock("lo"), None);
     }

@@ -187,7 +187,7 @@ impl KeepArgs {
     /// Without the command line, which the whole knows.
     pub(super) fn wanted(&self) -> Wanted {
         Wanted {
-            hdr: self.hdr.clone().into_iter().collect(),
+            hdr: self.hdr.clone(),
             ..self.save.wanted()
         }
     }

@@ -152,7 +152,7 @@ pub(super) fn show(args: ShowArgs) -> Result<SavedRequest, Usage> {
             answering: args.answering,
             live: false,
             keep: Wanted {
-                hdr: args.hdr.into_iter().collect(),
+                hdr: args.hdr,
                 ..Wanted::default()
             },
         },
@@ -205,18 +205,20 @@ pub(super) fn report(args: ReportArgs) -> Result<SavedRequest, Usage> {
 
 /// Judges the files that a run is to leave behind.
 pub(super) fn check(keep: &Wanted, pcap: Option<&Pcap>) -> Result<(), Usage> {
-    for path in &keep.hdr {
-        if Form::of(path).is_none() {
-            return Err(Usage::new(format_args!(
-                "--hdr {}: the extension says what is written: .hgrm for the percentile distribution, .hlog for the interval log",
-                shown(&path.to_string_lossy())
-            )));
-        }
+    if let Some(path) = keep.hdr.as_ref().filter(|path| Form::of(path).is_none()) {
+        return Err(Usage::new(format_args!(
+            "--hdr {}: the extension says what is written: .hgrm for the percentile distribution, .hlog for the interval log",
+            shown(&path.to_string_lossy())
+        )));
     }
-    let named: Vec<(&str, &Path)> = [("--save", &keep.save), ("--report", &keep.report)]
+    let wanted = [
+        ("--save", &keep.save),
+        ("--report", &keep.report),
+        ("--hdr", &keep.hdr),
+    ];
+    let named: Vec<(&str, &Path)> = wanted
         .into_iter()
         .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
-        .chain(keep.hdr.iter().map(|path| ("--hdr", path.as_path())))
         .chain(pcap.map(|pcap| ("--pcap", pcap.file.as_path())))
         .collect();
     for (at, (flag, path)) in named.iter().enumerate() {
