@@ -160,11 +160,14 @@ impl Stamps {
                 (*tx, *rx) = by;
                 *replies = 1;
             }
-            _ => {
-                let [mut tx, mut rx] = self.both();
-                tx[by.0 as usize] += 1;
-                rx[by.1 as usize] += 1;
+            Pairs::Mixed(both) => {
+                both[0][by.0 as usize] += 1;
+                both[1][by.1 as usize] += 1;
+            }
+            Pairs::Alike { .. } => {
+                let [tx, rx] = self.both();
                 *self = Stamps::of(tx, rx);
+                self.count(by);
             }
         }
     }
@@ -224,6 +227,22 @@ mod tests {
         stamps.count((Kernel, Kernel));
         stamps.count((User, User));
         assert_eq!((stamps.tx(), stamps.rx()), ([3, 1, 0, 0], [1, 3, 0, 0]));
+    }
+
+    #[test]
+    fn replies_with_stamps_of_several_kinds_allocate_once() {
+        use StampSource::{Kernel, User};
+        let place = |stamps: &Stamps| match &stamps.0 {
+            Pairs::Mixed(both) => Some(both.as_ptr()),
+            Pairs::Alike { .. } => None,
+        };
+        let mut stamps = Stamps::default();
+        stamps.count((User, Kernel));
+        assert_eq!(place(&stamps), None);
+        stamps.count((Kernel, Kernel));
+        let first = place(&stamps);
+        stamps.count((User, User));
+        assert!(first.is_some() && place(&stamps) == first);
     }
 
     #[test]
